@@ -1,0 +1,28 @@
+"""Errors: what can go wrong on the operator's side.
+
+A request never raises one of these: what a caller does wrong is a `Rejection` (a value, see rejection.py). An error here
+means that the server can't start, a file is wrong, or a part of wickguard broke its promise to another. It promises that
+the message says what to do next. It must not know HTTP.
+"""
+
+from __future__ import annotations
+
+
+class WickguardError(Exception):
+    """Base of all errors that wickguard raises on purpose."""
+
+
+class ConfigError(WickguardError):
+    """A policy, key file or command line is wrong; the message names the file, the line or key, and what is accepted."""
+
+
+class ModelError(WickguardError):
+    """A model can't be loaded or served; the message names the directory and the reason."""
+
+
+class WorkerError(WickguardError):
+    """The worker processes can't be started or have broken the protocol."""
+
+
+class ProtocolError(WorkerError):
+    """A frame between two of our processes is too large, cut off or not what was agreed."""

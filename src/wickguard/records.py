@@ -1,0 +1,158 @@
+"""Records: the nouns that the pipeline hands on.
+
+    RawRequest -> Call -> Quote -> Grant -> Outcome -> Receipt
+
+The type of each stage's result is the type of the next stage's argument. Every record is frozen: a stage that wants to
+say something else makes a new one. Units are in the names (`_s` seconds, `_bytes` bytes). This module must not know HTTP,
+processes, or how any number was found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from wickguard.deadline import Deadline
+
+
+class Pool(StrEnum):
+    """A group of callers that is capped as a whole."""
+
+    KEYED = "keyed"
+    ANONYMOUS = "anonymous"
+
+
+class Lane(StrEnum):
+    """Where a call may run: a share of the slots is closed to long calls."""
+
+    SHORT = "short"
+    LONG = "long"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is charged. `tenant` is the quota partition, `prefix` the address prefix the request came from."""
+
+    tenant: str
+    pool: Pool
+    prefix: str
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawRequest:
+    """What the edge let in: a body under its byte limit, from a known caller, for a known route."""
+
+    id: str
+    route: str
+    caller: Caller
+    body: bytes
+    deadline: Deadline
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a call will cost, as numbers known before running it; every one bounded by the model's envelope.
+
+    texts: inputs in the batch. total_bytes, longest_bytes: UTF-8 bytes of text (0 for token ids).
+    token_bound: sum over inputs of the most tokens it can become, specials included, clipped to the model's limit.
+    longest_bound: the largest of those. square_bound: sum of their squares (attention).
+    token_typical, square_typical: the same for ordinary prose, used to predict, never to limit.
+    """
+
+    texts: int
+    total_bytes: int
+    longest_bytes: int
+    token_bound: int
+    longest_bound: int
+    square_bound: int
+    token_typical: int
+    square_typical: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A decoded request: typed, measured, inside the envelope. `payload` is what the worker gets, already encoded."""
+
+    id: str
+    route: str
+    caller: Caller
+    model: str
+    payload: bytes
+    features: Features
+    deadline: Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Use of the machine, predicted or measured: CPU-seconds of all threads, seconds on the wall, peak bytes above idle."""
+
+    cpu_s: float
+    wall_s: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A price: what is expected, and the ceiling that no call with these features can honestly exceed."""
+
+    expected: Cost
+    ceiling: Cost
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What an admitted call holds until it is settled. `limits` is what the kernel enforces on the worker.
+
+    holds names what must be given back; settle releases each exactly once, when the work has stopped.
+    """
+
+    call: Call
+    quote: Quote
+    limits: Cost
+    lane: Lane
+    memory_bytes: int
+    admitted_at: float
+    queued_s: float
+
+
+class OutcomeKind(StrEnum):
+    """How an execution ended. Closed: the settlement table in guard/settle.py has a row for each."""
+
+    COMPLETED = "completed"
+    REFUSED_BY_WORKER = "refused_by_worker"
+    FAILED = "failed"
+    EXPIRED_CPU = "expired_cpu"
+    EXPIRED_WALL = "expired_wall"
+    OUT_OF_MEMORY = "out_of_memory"
+    CRASHED = "crashed"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the backend reports when the work has stopped: the process is idle again or has been reaped.
+
+    usage is measured, also for killed calls: CPU-seconds from the kernel's account of the process, peak bytes from the
+    allocator's ledger. result is the worker's encoded answer (COMPLETED) or None. detail is for people and logs.
+    """
+
+    kind: OutcomeKind
+    usage: Cost
+    result: bytes | None = None
+    detail: str = ""
+    worker: int = 0
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What settling did: charged against the tenant, and every hold released."""
+
+    call_id: str
+    outcome: OutcomeKind
+    charged_s: float
+    refunded_s: float
+    released: tuple[str, ...] = field(default=())
