@@ -8,7 +8,9 @@ for anything a request or a worker did. Cancelling `execute` is not a way to sto
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 from wickguard.records import Cost, Lane, Outcome
 
@@ -44,6 +46,32 @@ class Job:
     payload: bytes
     limits: Cost
     lane: Lane
+
+
+class EmbedPayload(msgspec.Struct, frozen=True, tag="embed", tag_field="task", forbid_unknown_fields=True):
+    """What a worker is asked: `inputs` are texts or lists of token ids; `encoding` is how vectors are spelled."""
+
+    inputs: list[str] | list[list[int]]
+    truncate: bool
+    normalize: bool
+    encoding: Literal["float", "base64"]
+
+
+class EmbedResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a worker answers: `vectors` are JSON fragments ([0.1,...] or "base64"), `tokens` counts per input."""
+
+    vectors: list[bytes]
+    tokens: list[int]
+
+
+class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a worker refused its payload (Outcome.detail of REFUSED_BY_WORKER, as JSON); `reason` is a Reason value."""
+
+    reason: str
+    detail: str
+    field: str | None = None
+    limit: float | None = None
+    seen: float | None = None
 
 
 class Backend(Protocol):

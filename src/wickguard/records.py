@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from wickguard.deadline import Deadline
 
@@ -51,24 +52,12 @@ class RawRequest:
     received_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
-    """What a call will cost, as numbers known before running it; every one bounded by the model's envelope.
+class Features(Protocol):
+    """What a call will cost, as numbers known before running it. Each modality has its own frozen record of them."""
 
-    texts: inputs in the batch. total_bytes, longest_bytes: UTF-8 bytes of text (0 for token ids).
-    token_bound: sum over inputs of the most tokens it can become, specials included, clipped to the model's limit.
-    longest_bound: the largest of those. square_bound: sum of their squares (attention).
-    token_typical, square_typical: the same for ordinary prose, used to predict, never to limit.
-    """
-
-    texts: int
-    total_bytes: int
-    longest_bytes: int
-    token_bound: int
-    longest_bound: int
-    square_bound: int
-    token_typical: int
-    square_typical: int
+    def as_dict(self) -> dict[str, int]:
+        """Name to value, for the audit log and the cost model."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,96 @@
+"""The analytic price of a BERT call: floating-point operations and bytes that follow from the model's shape.
+
+Decides the expected cost and the ceiling of a call from its features, before anything runs. The operations are exact
+(the engine computes every token once, without padding); what one operation costs is the machine's speed, measured once in
+the cage at start-up. The ceiling takes the token *bound* and a slow-down factor for caches, a busy neighbour and the
+shape of small matrices. Promises: monotone in every feature, never zero, the ceiling never below the expectation. Pure: no
+clock, no I/O. It must not know queues, tenants or processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wickguard.backend import ModelSpec
+from wickguard.errors import ConfigError
+from wickguard.modality.text import TextFeatures
+from wickguard.records import Cost, Lane, Quote
+from wickguard.units import MIB
+
+# Work of one call that no feature explains: frames, decoding the payload, one allocation of everything (seconds).
+CALL_OVERHEAD_S = 0.0005
+# Per input: tokenizer set-up, pooling, one vector formatted as JSON (seconds).
+INPUT_OVERHEAD_S = 0.0002
+# A tokenizer reads about 1 to 4 MB/s on one core; the slow end is charged (seconds per byte).
+TOKENIZE_S_PER_BYTE = 1.0e-6
+# A worker's tokenizer holds words, offsets and ids: about 150 bytes per byte of text at its worst (1-byte words).
+TOKENIZE_BYTES_PER_BYTE = 160
+# Rows that the engine computes in one pass: its activations never hold more tokens than this at once.
+PASS_TOKENS = 4096
+F32 = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSettings:
+    """How far a grant may exceed the expectation, and where the lanes part.
+
+    slowdown: ceiling over bound at the measured speed. floor_cpu_s: least CPU grant. floor_bytes: least memory grant.
+    short_s: calls expected to take longer run in the long lane. max_cpu_s, max_bytes: no call may ask for more.
+    """
+
+    slowdown: float = 3.0
+    floor_cpu_s: float = 0.25
+    floor_bytes: int = 32 * MIB
+    short_s: float = 0.1
+    max_cpu_s: float = 60.0
+    max_bytes: int = 1024 * MIB
+    wall_factor: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.slowdown < 1:
+            raise ConfigError(f"slowdown must be at least 1, not {self.slowdown}")
+        if not 0.01 <= self.floor_cpu_s <= self.max_cpu_s <= 3600:
+            raise ConfigError("floor_cpu_s and max_cpu_s must satisfy 0.01 <= floor_cpu_s <= max_cpu_s <= 3600")
+        if not MIB <= self.floor_bytes <= self.max_bytes:
+            raise ConfigError("floor_bytes and max_bytes must satisfy 1M <= floor_bytes <= max_bytes")
+        if self.wall_factor < 1:
+            raise ConfigError(f"wall_factor must be at least 1, not {self.wall_factor}")
+
+
+def flops(spec: ModelSpec, tokens: int, squares: int) -> float:
+    """Operations of a forward pass over texts with `tokens` tokens in all and `squares` = sum of squared lengths.
+
+    Per layer: four d x d projections, two d x ff, and attention's two products. One multiply-add counts as two.
+    """
+    dense = 2.0 * tokens * (4 * spec.hidden * spec.hidden + 2 * spec.hidden * spec.intermediate)
+    attention = 4.0 * squares * spec.hidden
+    return spec.layers * (dense + attention)
+
+
+def activation_bytes(spec: ModelSpec, tokens: int, longest: int) -> int:
+    """Bytes of activations alive at once: one pass of rows through the widest layer, and one block of scores."""
+    rows = min(tokens, max(PASS_TOKENS, longest))
+    per_row = F32 * (6 * spec.hidden + spec.intermediate)
+    scores = F32 * longest * longest
+    return rows * per_row + scores
+
+
+def quote(spec: ModelSpec, features: TextFeatures, flops_per_s: float, settings: PriceSettings) -> Quote:
+    """The price of a call. `flops_per_s` is the speed of one core, measured in the cage."""
+    fixed_s = CALL_OVERHEAD_S + INPUT_OVERHEAD_S * features.inputs + TOKENIZE_S_PER_BYTE * features.total_bytes
+    expected_s = fixed_s + flops(spec, features.token_typical, features.square_typical) / flops_per_s
+    bound_s = fixed_s + flops(spec, features.token_bound, features.square_bound) / flops_per_s
+    memory = (
+        activation_bytes(spec, features.token_bound, features.longest_bound)
+        + TOKENIZE_BYTES_PER_BYTE * features.longest_bytes
+        + 3 * features.total_bytes
+        + features.inputs * spec.dimensions * (F32 + 24)
+    )
+    ceiling_cpu_s = max(settings.floor_cpu_s, bound_s * settings.slowdown)
+    return Quote(
+        expected=Cost(expected_s, expected_s, memory),
+        ceiling=Cost(
+            ceiling_cpu_s, ceiling_cpu_s * settings.wall_factor, max(settings.floor_bytes, memory + memory // 4)
+        ),
+        lane=Lane.SHORT if expected_s <= settings.short_s else Lane.LONG,
+    )

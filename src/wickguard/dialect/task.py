@@ -1,0 +1,42 @@
+"""The neutral task: what any dialect asks for, once its spelling is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from wickguard.backend import EmbedResult
+from wickguard.rejection import Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedTask:
+    """Embed `inputs` (texts or token ids) with `model` (None: the server's default embedding model).
+
+    truncate None: as the policy says. dimensions: asked for by the caller, None if not. field: how the dialect calls the
+    inputs, for error messages.
+    """
+
+    model: str | None
+    inputs: list[str] | list[list[int]]
+    field: str
+    truncate: bool | None = None
+    normalize: bool = True
+    encoding: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+
+
+class Dialect(Protocol):
+    """One API's spelling."""
+
+    def parse_embed(self, body: bytes, max_inputs: int) -> EmbedTask | Rejection:
+        """The task in `body`. Allocates at most a constant times len(body) before the number of inputs is known."""
+        ...
+
+    def render_embed(self, model: str, result: EmbedResult) -> bytes:
+        """The success body."""
+        ...
+
+    def render_rejection(self, rejection: Rejection, request_id: str) -> tuple[bytes, bytes]:
+        """(content type, error body)."""
+        ...

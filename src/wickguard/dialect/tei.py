@@ -1,0 +1,82 @@
+"""The dialect of Hugging Face text-embeddings-inference: /embed and its error object.
+
+`truncate` defaults to true, as there. Fields that TEI has and we don't serve are refused by name. It must not know limits,
+prices or processes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from wickguard.backend import EmbedResult
+from wickguard.dialect.decoding import decode, decode_inputs
+from wickguard.dialect.openai import JSON, particulars, sentence
+from wickguard.dialect.task import EmbedTask
+from wickguard.rejection import Reason, Rejection
+
+_TYPES = {
+    401: "Unauthorized",
+    403: "Unauthorized",
+    429: "Overloaded",
+    503: "Overloaded",
+    500: "Backend",
+    504: "Backend",
+}
+
+
+class EmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /embed."""
+
+    inputs: msgspec.Raw
+    truncate: bool | None = None
+    normalize: bool = True
+    truncation_direction: Literal["right", "Right", "left", "Left"] = "Right"
+    prompt_name: str | None = None
+    dimensions: int | None = None
+
+
+_REQUEST = msgspec.json.Decoder(EmbedRequest)
+
+
+class Tei:
+    """Spells embeddings and errors as text-embeddings-inference does."""
+
+    def parse_embed(self, body: bytes, max_inputs: int) -> EmbedTask | Rejection:
+        """See Dialect."""
+        request = decode(_REQUEST, body)
+        if isinstance(request, Rejection):
+            return request
+        if request.truncation_direction in ("left", "Left"):
+            return Rejection(
+                Reason.UNSUPPORTED_FIELD, "only the end is cut off", "truncation_direction", accepted="Right"
+            )
+        if request.prompt_name is not None:
+            return Rejection(
+                Reason.UNSUPPORTED_FIELD, "prompts are the operator's; send the text itself", "prompt_name"
+            )
+        inputs = decode_inputs(request.inputs, "inputs", max_inputs)
+        if isinstance(inputs, Rejection):
+            return inputs
+        truncate = True if request.truncate is None else request.truncate
+        return EmbedTask(
+            None, inputs, "inputs", truncate=truncate, normalize=request.normalize, dimensions=request.dimensions
+        )
+
+    def render_embed(self, model: str, result: EmbedResult) -> bytes:
+        """See Dialect: a list of vectors."""
+        return b"[" + b",".join(result.vectors) + b"]"
+
+    def render_rejection(self, rejection: Rejection, request_id: str) -> tuple[bytes, bytes]:
+        """See Dialect."""
+        kind = "Empty" if rejection.seen == 0 and rejection.unit == "inputs" else "Validation"
+        error = {
+            "error": sentence(rejection),
+            "error_type": _TYPES.get(rejection.meaning.status, kind),
+            "code": str(rejection.reason),
+            "param": rejection.field,
+            **particulars(rejection),
+            "request_id": request_id,
+        }
+        return JSON, msgspec.json.encode(error)

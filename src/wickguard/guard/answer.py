@@ -1,0 +1,67 @@
+"""Answers: status, headers and body, and how they leave.
+
+Decides the headers that go with every answer and how a large body is sent: in pieces, each under a write deadline, so that
+a client that does not read holds one piece of memory for a bounded time and nothing else. It must not know stages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from dataclasses import dataclass, field
+
+from wickguard.guard.head import Send
+from wickguard.rejection import Rejection
+from wickguard.units import KIB
+
+PIECE_BYTES = 64 * KIB
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One response."""
+
+    status: int
+    body: bytes
+    content_type: bytes = b"application/json"
+    headers: Headers = field(default_factory=list)
+
+
+def refusal(rejection: Rejection, content_type: bytes, body: bytes) -> Answer:
+    """The answer that carries a rejection: whether to retry and when, and whether the connection ends."""
+    meaning = rejection.meaning
+    headers: Headers = [(b"x-should-retry", b"true" if meaning.retryable else b"false")]
+    if rejection.retry_after_s is not None:
+        # Jitter keeps clients that were refused together from coming back together.
+        wait = math.ceil(rejection.retry_after_s * random.uniform(1.0, 1.2))
+        headers.append((b"retry-after", b"%d" % wait))
+    if meaning.status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="wickguard"'))
+    if meaning.status == 405 and rejection.accepted:
+        headers.append((b"allow", rejection.accepted.encode()))
+    if meaning.close:
+        headers.append((b"connection", b"close"))
+    return Answer(meaning.status, body, content_type, headers)
+
+
+async def send_answer(answer: Answer, request_id: str, send: Send, write_timeout_s: float) -> None:
+    """Send it. Raises TimeoutError when the client does not take a piece in time (the server then drops it)."""
+    head: Headers = [
+        (b"content-type", answer.content_type),
+        (b"content-length", b"%d" % len(answer.body)),
+        (b"x-request-id", request_id.encode()),
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": head})
+    if len(answer.body) <= PIECE_BYTES:
+        await send({"type": "http.response.body", "body": answer.body})
+        return
+    view = memoryview(answer.body)
+    for start in range(0, len(view), PIECE_BYTES):
+        last = start + PIECE_BYTES >= len(view)
+        piece = {"type": "http.response.body", "body": bytes(view[start : start + PIECE_BYTES]), "more_body": not last}
+        async with asyncio.timeout(write_timeout_s):
+            await send(piece)

@@ -1,0 +1,145 @@
+"""The ASGI application: HTTP in, pipeline, HTTP out.
+
+Decides nothing about a request but which service its route names. A pure application, without middleware: a wrapper
+between us and the server is how servers lose sight of `http.disconnect`. Promises that an exception in our own code becomes
+one 500 in the route's dialect and one event, never a dead connection without a word. It must not know limits or processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from wickguard.backend import EmbedResult
+from wickguard.dialect import problem
+from wickguard.dialect.task import Dialect
+from wickguard.guard import edge
+from wickguard.guard.answer import Answer, refusal, send_answer
+from wickguard.guard.head import Head, Receive, Scope, Send
+from wickguard.guard.pipeline import Pipeline, Served, Stages
+from wickguard.guard.routes import Route, Service
+from wickguard.rejection import Reason, Rejection
+from wickguard.telemetry.metrics import CONTENT_TYPE, Metrics
+
+_RESULT = msgspec.msgpack.Decoder(EmbedResult)
+_LOG = logging.getLogger(__name__)
+
+# A client that takes longer than this for one piece of an answer is not reading.
+WRITE_TIMEOUT_S = 10.0
+
+
+class Status(Protocol):
+    """What the health routes ask of the server."""
+
+    def started(self) -> bool:
+        """Whether every model has been loaded once."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether a call could be served now."""
+        ...
+
+    def models(self) -> dict[str, int]:
+        """Names of the models and when they were loaded, in seconds since the epoch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """What the application serves with, wired by serve.py."""
+
+    stages: Stages
+    pipeline: Pipeline
+    dialects: Mapping[str, Dialect]
+    render_models: Callable[[dict[str, int]], bytes]
+    metrics: Metrics
+    status: Status
+
+
+class Application:
+    """The ASGI callable."""
+
+    def __init__(self, surface: Surface) -> None:
+        self._surface = surface
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection scope."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        head = Head.of(scope)
+        request_id = "req-" + secrets.token_hex(8)
+        route = edge.find_route(head, self._surface.stages.edge)
+        try:
+            answer = await self._answer(request_id, route, head, receive)
+        except Exception:
+            _LOG.exception("request %s failed inside the server", request_id)
+            dialect = "" if isinstance(route, Rejection) else route.dialect
+            answer = self._refuse(Rejection(Reason.INTERNAL, "report this request id"), request_id, dialect)
+        if answer is not None:
+            await send_answer(answer, request_id, send, WRITE_TIMEOUT_S)
+
+    async def _answer(self, request_id: str, route: Route | Rejection, head: Head, receive: Receive) -> Answer | None:
+        if isinstance(route, Rejection):
+            return self._refuse(route, request_id, "")
+        if not route.inference:
+            return self._inform(request_id, route, head)
+        served = await self._surface.pipeline.serve(request_id, route, head, receive)
+        if served.rejection is not None:
+            if served.rejection.reason is Reason.CLIENT_GONE:
+                return None
+            return self._refuse(served.rejection, request_id, route.dialect)
+        return self._embeddings(served, route)
+
+    def _embeddings(self, served: Served, route: Route) -> Answer:
+        if served.call is None or served.result is None or served.outcome is None:
+            raise AssertionError("a served call has a result")
+        result = _RESULT.decode(served.result)
+        body = self._surface.dialects[route.dialect].render_embed(served.call.model, result)
+        usage = served.outcome.usage
+        timing = f"cpu;dur={usage.cpu_s * 1e3:.2f}, run;dur={usage.wall_s * 1e3:.2f}, mem;desc={usage.peak_bytes}"
+        return Answer(200, body, headers=[(b"server-timing", timing.encode())])
+
+    def _refuse(self, rejection: Rejection, request_id: str, dialect: str) -> Answer:
+        if dialect:
+            content_type, body = self._surface.dialects[dialect].render_rejection(rejection, request_id)
+        else:
+            content_type, body = problem.render_rejection(rejection, request_id)
+        return refusal(rejection, content_type, body)
+
+    def _inform(self, request_id: str, route: Route, head: Head) -> Answer:
+        surface = self._surface
+        match route.service:
+            case Service.LIVE:
+                return Answer(200, b'{"status":"live"}')
+            case Service.STARTUP:
+                return _state("started", surface.status.started())
+            case Service.READY:
+                return _state("ready", surface.status.ready())
+        caller = surface.stages.identity.identify(head)
+        if isinstance(caller, Rejection) and not (route.service is Service.METRICS and head.peer.startswith("127.")):
+            return self._refuse(caller, request_id, route.dialect)
+        if route.service is Service.METRICS:
+            return Answer(200, surface.metrics.render(), CONTENT_TYPE.encode())
+        return Answer(200, surface.render_models(surface.status.models()))
+
+
+def _state(name: str, reached: bool) -> Answer:
+    if reached:
+        return Answer(200, b'{"status":"%s"}' % name.encode())
+    return Answer(503, b'{"status":"not %s"}' % name.encode(), headers=[(b"retry-after", b"1")])
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

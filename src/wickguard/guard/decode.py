@@ -1,0 +1,76 @@
+"""Decode: body -> Call. Typed parse in the route's dialect, features, and the model's envelope.
+
+Decides whether a body is a well-formed task for a model that exists, inside its limits. Promises law 7: allocates at most a
+constant times the bytes received; never tokenises, never decodes a payload, never allocates from a number that the caller
+wrote. It must not know prices, queues or processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from wickguard.backend import EmbedPayload, ModelSpec
+from wickguard.dialect.task import Dialect, EmbedTask
+from wickguard.modality import text
+from wickguard.records import Call, RawRequest
+from wickguard.rejection import Reason, Rejection
+
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def token_bound(spec: ModelSpec) -> text.TokenBound:
+    """What the text modality needs of a model."""
+    return text.TokenBound(spec.max_tokens, spec.special_tokens, spec.token_expansion, spec.vocab)
+
+
+class Decoder:
+    """Decodes embedding requests for the models that are loaded."""
+
+    def __init__(
+        self, models: Mapping[str, ModelSpec], dialects: Mapping[str, Dialect], settings: text.TextSettings
+    ) -> None:
+        self._models = models
+        self._dialects = dialects
+        self._settings = settings
+
+    def decode(self, raw: RawRequest, dialect: str) -> Call | Rejection:
+        """The call in `raw.body`, spelled in `dialect`."""
+        task = self._dialects[dialect].parse_embed(raw.body, self._settings.max_inputs)
+        if isinstance(task, Rejection):
+            return task
+        spec = self._spec(task.model)
+        if isinstance(spec, Rejection):
+            return spec
+        if task.dimensions is not None and task.dimensions != spec.dimensions:
+            return Rejection(
+                Reason.UNSUPPORTED_FIELD, "the model's vectors can't be shortened", "dimensions", limit=spec.dimensions,
+                seen=task.dimensions, accepted=f"{spec.dimensions}, or leave it out",
+            )  # fmt: skip
+        bound = token_bound(spec)
+        rejection = text.check(task.inputs, self._settings, bound, task.field)
+        if rejection is not None:
+            return rejection
+        return self._call(raw, task, spec, bound)
+
+    def _call(self, raw: RawRequest, task: EmbedTask, spec: ModelSpec, bound: text.TokenBound) -> Call:
+        truncate = self._settings.truncate if task.truncate is None else task.truncate
+        payload = EmbedPayload(task.inputs, truncate, task.normalize, task.encoding)
+        return Call(
+            id=raw.id,
+            route=raw.route,
+            caller=raw.caller,
+            model=spec.name,
+            payload=_ENCODER.encode(payload),
+            features=text.measure(task.inputs, bound),
+            deadline=raw.deadline,
+        )
+
+    def _spec(self, name: str | None) -> ModelSpec | Rejection:
+        if name is None:
+            return next(iter(self._models.values()))
+        spec = self._models.get(name)
+        if spec is None:
+            return Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=", ".join(self._models))
+        return spec

@@ -1,0 +1,238 @@
+"""The edge: the first no, on headers alone where it can be; then the body, under byte and time limits.
+
+Decides whether a head is acceptable for its route, when the call is due, and whether the body may be held in memory.
+Promises: nothing is read for a refused request; a body is counted while it streams, never after; bytes in flight of all
+requests together stay under one limit; allocates a constant times the bytes received (law 7). It must not know JSON,
+tenants' prices or queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from wickguard.deadline import Deadline
+from wickguard.errors import ConfigError
+from wickguard.guard.head import Head, Message, Receive
+from wickguard.guard.routes import ROUTES, Route
+from wickguard.rejection import Reason, Rejection
+from wickguard.units import KIB, MIB
+
+TIMEOUT_HEADER = b"x-request-timeout-ms"
+# Values nobody needs in a head of an inference request; RFC 9110 lets a server refuse an Expect it does not know (417).
+_CONTINUE = b"100-continue"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """Byte and time limits. Sizes in bytes, times in seconds.
+
+    max_headers: at most 100, which the HTTP parser enforces by itself. min_rate_bytes_s holds after rate_grace_s, so that
+    a slow start is not an attack. max_open_per_caller counts requests between head and answer.
+    """
+
+    max_body_bytes: int = 1 * MIB
+    max_head_bytes: int = 16 * KIB
+    max_headers: int = 64
+    max_target_bytes: int = 2 * KIB
+    body_timeout_s: float = 20.0
+    min_rate_bytes_s: int = 4 * KIB
+    rate_grace_s: float = 3.0
+    max_bytes_in_flight: int = 64 * MIB
+    max_open_per_caller: int = 64
+    default_timeout_s: float = 60.0
+    max_timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        if not KIB <= self.max_body_bytes <= self.max_bytes_in_flight:
+            raise ConfigError("max_body_bytes must be at least 1k and at most max_bytes_in_flight")
+        if not 1 <= self.max_headers <= 100:
+            raise ConfigError(f"max_headers must be 1 to 100, not {self.max_headers}")
+        if not KIB <= self.max_head_bytes <= 64 * KIB or not 64 <= self.max_target_bytes <= 64 * KIB:
+            raise ConfigError("max_head_bytes must be 1k to 64k and max_target_bytes 64 to 64k")
+        if self.body_timeout_s <= 0 or self.rate_grace_s < 0 or self.min_rate_bytes_s < 0:
+            raise ConfigError("body_timeout_s must be positive; rate_grace_s and min_rate_bytes_s not negative")
+        if not 0 < self.default_timeout_s <= self.max_timeout_s:
+            raise ConfigError("default_timeout_s must be positive and at most max_timeout_s")
+        if self.max_open_per_caller < 1:
+            raise ConfigError("max_open_per_caller must be at least 1")
+
+
+class InFlight:
+    """Bytes of bodies held now, and requests open per caller. Every hold is given back by its owner, once."""
+
+    def __init__(self, settings: EdgeSettings) -> None:
+        self._settings = settings
+        self._open: dict[str, int] = {}
+        self.bytes_held = 0
+
+    @property
+    def open_requests(self) -> int:
+        """Requests between head and answer."""
+        return sum(self._open.values())
+
+    def open(self, tenant: str) -> Rejection | None:
+        """Count a request of `tenant` in, or refuse it."""
+        count = self._open.get(tenant, 0)
+        most = self._settings.max_open_per_caller
+        if count >= most:
+            return Rejection(
+                Reason.OVER_SHARE, "too many requests open at once", limit=most, seen=count + 1, unit="open requests",
+                accepted=f"at most {most} at once", retry_after_s=1.0,
+            )  # fmt: skip
+        self._open[tenant] = count + 1
+        return None
+
+    def close(self, tenant: str) -> None:
+        """Count a request of `tenant` out."""
+        left = self._open[tenant] - 1
+        if left:
+            self._open[tenant] = left
+        else:
+            del self._open[tenant]
+
+    def take(self, size_bytes: int) -> bool:
+        """Hold bytes, or hold nothing and return False."""
+        if self.bytes_held + size_bytes > self._settings.max_bytes_in_flight:
+            return False
+        self.bytes_held += size_bytes
+        return True
+
+    def give_back(self, size_bytes: int) -> None:
+        """Release bytes."""
+        self.bytes_held -= size_bytes
+
+
+def find_route(head: Head, settings: EdgeSettings) -> Route | Rejection:
+    """The route of a head that is acceptable so far; checks that hold for every route."""
+    size = sum(len(name) + len(value) + 4 for name, value in head.headers)
+    if len(head.headers) > settings.max_headers or size > settings.max_head_bytes:
+        return Rejection(
+            Reason.HEADERS_TOO_LARGE, "too many or too large headers", limit=settings.max_head_bytes, seen=size,
+            unit="bytes", accepted=f"{settings.max_headers} headers, {settings.max_head_bytes} bytes",
+        )  # fmt: skip
+    target = len(head.path) + len(head.query)
+    if target > settings.max_target_bytes:
+        return Rejection(
+            Reason.URI_TOO_LONG, "the request target is too long", limit=settings.max_target_bytes, seen=target,
+            unit="bytes",
+        )  # fmt: skip
+    route = ROUTES.get(head.path)
+    if route is None:
+        return Rejection(Reason.UNKNOWN_ROUTE, "", accepted=", ".join(ROUTES))
+    if head.method != route.method:
+        return Rejection(Reason.METHOD_NOT_ALLOWED, "", accepted=route.method)
+    return route
+
+
+def screen(head: Head, settings: EdgeSettings) -> Rejection | None:
+    """Checks on the head of an inference request, before a byte of its body is read."""
+    expect = head.one(b"expect")
+    if expect is not None and expect.lower() != _CONTINUE:
+        return Rejection(Reason.EXPECTATION_FAILED, "", "Expect", accepted="100-continue")
+    encoding = head.one(b"content-encoding")
+    if encoding is not None and encoding.strip().lower() != b"identity":
+        return Rejection(
+            Reason.UNSUPPORTED_ENCODING, "send the body uncompressed", "Content-Encoding", accepted="identity"
+        )
+    if head.one(b"range") is not None:
+        return Rejection(Reason.UNSUPPORTED_FIELD, "ranges make no sense here", "Range", accepted="no Range header")
+    media = (head.one(b"content-type") or b"").split(b";")[0].strip().lower()
+    if media != b"application/json":
+        return Rejection(Reason.UNSUPPORTED_MEDIA_TYPE, "", "Content-Type", accepted="application/json")
+    return _check_length(head, settings)
+
+
+def _check_length(head: Head, settings: EdgeSettings) -> Rejection | None:
+    lengths = head.values(b"content-length")
+    if not lengths:
+        if head.one(b"transfer-encoding") is None:
+            return Rejection(Reason.LENGTH_REQUIRED, "say how long the body is", "Content-Length")
+        return None
+    if len(lengths) > 1 or not lengths[0].isdigit():
+        return Rejection(Reason.MALFORMED, "it must be one number", "Content-Length")
+    # 20 digits hold any length that fits 64 bits; more are not worth converting.
+    length = int(lengths[0]) if len(lengths[0]) <= 20 else 10**20
+    if length > settings.max_body_bytes:
+        return too_large(length, settings)
+    return None
+
+
+def too_large(seen: int, settings: EdgeSettings) -> Rejection:
+    """The refusal of a body over the limit."""
+    return Rejection(
+        Reason.BODY_TOO_LARGE, "send fewer or shorter inputs per request", limit=settings.max_body_bytes, seen=seen,
+        unit="bytes", accepted=f"at most {settings.max_body_bytes} bytes",
+    )  # fmt: skip
+
+
+def find_deadline(head: Head, settings: EdgeSettings, now: float) -> Deadline | Rejection:
+    """When the answer is due: what the client says, within what the server allows."""
+    value = head.one(TIMEOUT_HEADER)
+    if value is None:
+        return Deadline.after(settings.default_timeout_s, now)
+    if not value.isdigit() or len(value) > 9 or int(value) == 0:
+        return Rejection(
+            Reason.MALFORMED, "it must be a whole number of milliseconds", TIMEOUT_HEADER.decode(),
+            accepted=f"1 to {settings.max_timeout_s * 1000:.0f}",
+        )  # fmt: skip
+    return Deadline.after(min(int(value) / 1000, settings.max_timeout_s), now, by_client=True)
+
+
+class BodyReader:
+    """Reads one body under the limits; holds its bytes in `flight` until `close`."""
+
+    def __init__(self, settings: EdgeSettings, flight: InFlight, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._flight = flight
+        self._clock = clock
+        self.held = 0
+
+    async def read(self, receive: Receive, due: Deadline) -> bytes | Rejection:
+        """The whole body, or why it was not taken. CLIENT_GONE when the client left."""
+        settings, start = self._settings, self._clock()
+        chunks: list[bytes] = []
+        while True:
+            left = self._time_left(start, due)
+            try:
+                message = await asyncio.wait_for(_as_coroutine(receive()), left)
+            except TimeoutError:
+                return self._too_slow()
+            if message["type"] == "http.disconnect":
+                return Rejection(Reason.CLIENT_GONE, "the client left while it sent the body")
+            chunk: bytes = message.get("body", b"")
+            if chunk:
+                if self.held + len(chunk) > settings.max_body_bytes:
+                    return too_large(self.held + len(chunk), settings)
+                if not self._flight.take(len(chunk)):
+                    return Rejection(Reason.TOO_MANY_BYTES_IN_FLIGHT, "", retry_after_s=1.0)
+                self.held += len(chunk)
+                chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def close(self) -> None:
+        """Give the held bytes back; the body must not be used any more."""
+        self._flight.give_back(self.held)
+        self.held = 0
+
+    def _time_left(self, start: float, due: Deadline) -> float:
+        # The absolute limit, the call's own deadline, and the instant at which the rate would fall below the minimum.
+        settings = self._settings
+        until = min(start + settings.body_timeout_s, due.at)
+        if settings.min_rate_bytes_s:
+            until = min(until, start + settings.rate_grace_s + self.held / settings.min_rate_bytes_s)
+        return max(0.0, until - self._clock())
+
+    def _too_slow(self) -> Rejection:
+        settings = self._settings
+        return Rejection(
+            Reason.BODY_TIMEOUT, "", seen=self.held, unit="bytes",
+            accepted=f"the whole body in {settings.body_timeout_s:g} s, and after {settings.rate_grace_s:g} s "
+            f"at least {settings.min_rate_bytes_s} bytes a second",
+        )  # fmt: skip
+
+
+async def _as_coroutine(awaitable: Awaitable[Message]) -> Message:
+    return await awaitable

@@ -1,0 +1,202 @@
+"""THE ORDER. Every inference request passes these stages, in this order, and no other way exists.
+
+    1 identify   who is calling                 head only, microseconds
+    2 screen     is the head acceptable          head only
+    3 open       may this caller open one more   head only
+    4 read       the body, under its limits      counted while it streams
+    5 decode     body -> Call                    typed, measured, inside the envelope
+    6 price      Call -> Quote                   what it will cost, what it can cost at most
+    7 admit      Quote -> Grant                  slot, memory and share, or when to come back
+    8 execute    Grant -> Outcome                in a worker that the kernel stops
+    9 settle     Outcome -> Receipt              every hold released exactly once
+
+A stage returns the next record or a Rejection; the first Rejection ends the request. From the grant on, the work runs in a
+task of its own: whatever happens to the connection, it is executed to its end and settled. This file decides the order and
+emits the events; it must not know what any stage decides or how answers are spelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wickguard import clock
+from wickguard.backend import Backend
+from wickguard.guard.admit import Admission
+from wickguard.guard.decode import Decoder
+from wickguard.guard.edge import BodyReader, EdgeSettings, InFlight, find_deadline, screen
+from wickguard.guard.execute import execute
+from wickguard.guard.head import Head, Receive
+from wickguard.guard.identity import Identity
+from wickguard.guard.price import Pricer
+from wickguard.guard.routes import Route
+from wickguard.guard.settle import settle
+from wickguard.records import Call, Caller, Grant, Outcome, RawRequest, Receipt
+from wickguard.rejection import Rejection
+from wickguard.telemetry import events
+from wickguard.telemetry.events import Event
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The stages, wired by serve.py."""
+
+    identity: Identity
+    edge: EdgeSettings
+    flight: InFlight
+    decoder: Decoder
+    pricer: Pricer
+    admission: Admission
+    backend: Backend
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the caller gets: the worker's encoded result for `call`, or a rejection. With the receipt if one was made."""
+
+    result: bytes | None
+    call: Call | None = None
+    rejection: Rejection | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(slots=True)
+class _Journey:
+    """How far a request has come, for the event that reports its refusal."""
+
+    id: str
+    route: Route
+    started: float
+    stage: str = "identify"
+    caller: Caller | None = None
+    call: Call | None = None
+    body_bytes: int = 0
+
+
+class Pipeline:
+    """Runs requests through the stages."""
+
+    def __init__(self, stages: Stages, emit: Emit) -> None:
+        self._stages = stages
+        self._emit = emit
+        self._work: set[asyncio.Task[Served]] = set()
+
+    async def serve(self, request_id: str, route: Route, head: Head, receive: Receive) -> Served:
+        """Answer one inference request. Never raises for anything that a caller did."""
+        journey = _Journey(request_id, route, clock.now())
+        found = await self._up_to_grant(journey, head, receive)
+        if isinstance(found, Rejection):
+            self._report(journey, found)
+            return Served(None, journey.call, found)
+        return found
+
+    async def settled(self) -> None:
+        """Wait until no admitted work is left."""
+        while self._work:
+            await asyncio.wait(set(self._work))
+
+    async def _up_to_grant(self, journey: _Journey, head: Head, receive: Receive) -> Served | Rejection:
+        stages = self._stages
+        caller = stages.identity.identify(head)
+        if isinstance(caller, Rejection):
+            return caller
+        journey.caller, journey.stage = caller, "edge"
+        refusal = screen(head, stages.edge)
+        if refusal is not None:
+            return refusal
+        due = find_deadline(head, stages.edge, journey.started)
+        if isinstance(due, Rejection):
+            return due
+        refusal = stages.flight.open(caller.tenant)
+        if refusal is not None:
+            return refusal
+        reader = BodyReader(stages.edge, stages.flight, clock.now)
+        try:
+            body = await reader.read(receive, due)
+            journey.body_bytes = reader.held
+            if isinstance(body, Rejection):
+                return body
+            raw = RawRequest(journey.id, journey.route.path, caller, body, due, journey.started)
+            return await self._from_body(journey, raw, receive)
+        finally:
+            reader.close()
+            stages.flight.close(caller.tenant)
+
+    async def _from_body(self, journey: _Journey, raw: RawRequest, receive: Receive) -> Served | Rejection:
+        stages = self._stages
+        journey.stage = "decode"
+        call = stages.decoder.decode(raw, journey.route.dialect)
+        if isinstance(call, Rejection):
+            return call
+        journey.call, journey.stage = call, "price"
+        quote = stages.pricer.price(call)
+        if isinstance(quote, Rejection):
+            return quote
+        journey.stage = "admit"
+        gone = asyncio.get_running_loop().create_future()
+        watcher = asyncio.create_task(_watch(receive, gone))
+        try:
+            grant = await stages.admission.admit(call, quote, gone)
+            if isinstance(grant, Rejection):
+                return grant
+            work = asyncio.create_task(self._work_off(journey, grant, gone))
+            self._work.add(work)
+            work.add_done_callback(self._work.discard)
+            return await asyncio.shield(work)
+        finally:
+            if not gone.done():
+                # The caller is answered, or this task was cancelled: either way nobody waits for the work any more.
+                gone.set_result(None)
+            watcher.cancel()
+
+    async def _work_off(self, journey: _Journey, grant: Grant, gone: asyncio.Future[None]) -> Served:
+        call = grant.call
+        self._emit(
+            events.CallAdmitted(
+                at=clock.utc(), request_id=call.id, tenant=call.caller.tenant, model=call.model, lane=grant.lane,
+                queued_s=grant.queued_s,
+            )
+        )  # fmt: skip
+        outcome = await execute(self._stages.backend, grant, gone)
+        receipt, rejection = settle(self._stages.admission, grant, outcome)
+        self._emit(_settled(journey, grant, outcome, receipt, rejection))
+        return Served(outcome.result, call, rejection, outcome)
+
+    def _report(self, journey: _Journey, rejection: Rejection) -> None:
+        caller, call = journey.caller, journey.call
+        self._emit(
+            events.RequestRejected(
+                at=clock.utc(), request_id=journey.id, route=journey.route.path,
+                tenant=caller.tenant if caller else "unknown", pool=caller.pool if caller else "unknown",
+                reason=rejection.reason, status=rejection.meaning.status, stage=journey.stage, detail=rejection.detail,
+                body_bytes=journey.body_bytes, elapsed_s=clock.now() - journey.started,
+                model=call.model if call else None, features=call.features.as_dict() if call else None,
+                limit=rejection.limit, seen=rejection.seen,
+            )
+        )  # fmt: skip
+
+
+async def _watch(receive: Receive, gone: asyncio.Future[None]) -> None:
+    # The body is read; the only message that can still come is that the client has left.
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if not gone.done():
+        gone.set_result(None)
+
+
+def _settled(
+    journey: _Journey, grant: Grant, outcome: Outcome, receipt: Receipt, rejection: Rejection | None
+) -> events.CallSettled:
+    call, quote, limits, usage = grant.call, grant.quote, grant.limits, outcome.usage
+    return events.CallSettled(
+        at=clock.utc(), request_id=call.id, route=call.route, tenant=call.caller.tenant, pool=call.caller.pool,
+        key_id=call.caller.key_id, model=call.model, lane=grant.lane, features=call.features.as_dict(),
+        quoted_cpu_s=quote.expected.cpu_s, quoted_bytes=quote.expected.peak_bytes, granted_cpu_s=limits.cpu_s,
+        granted_wall_s=limits.wall_s, granted_bytes=limits.peak_bytes, queued_s=grant.queued_s, cpu_s=usage.cpu_s,
+        wall_s=usage.wall_s, peak_bytes=usage.peak_bytes, outcome=outcome.kind, charged_s=receipt.charged_s,
+        worker=outcome.worker, status=rejection.meaning.status if rejection else 200,
+        reason=str(rejection.reason) if rejection else None, elapsed_s=clock.now() - journey.started,
+    )  # fmt: skip

@@ -1,0 +1,50 @@
+"""The routes: a closed table. What is not in it does not exist.
+
+Every alias of an inference route passes the same pipeline; there is no second way in. It must not know how a route is
+served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Service(StrEnum):
+    """What a route is for."""
+
+    EMBED = "embed"
+    MODELS = "models"
+    LIVE = "live"
+    READY = "ready"
+    STARTUP = "startup"
+    METRICS = "metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """path, the one method it takes, what it is for, and the dialect of its errors ("" for problem details)."""
+
+    path: str
+    method: str
+    service: Service
+    dialect: str = ""
+
+    @property
+    def inference(self) -> bool:
+        """Whether it costs compute: such routes take a body and pass the whole pipeline."""
+        return self.service is Service.EMBED
+
+
+ROUTES: dict[str, Route] = {
+    route.path: route
+    for route in (
+        Route("/v1/embeddings", "POST", Service.EMBED, "openai"),
+        Route("/embed", "POST", Service.EMBED, "tei"),
+        Route("/v1/models", "GET", Service.MODELS, "openai"),
+        Route("/health/live", "GET", Service.LIVE),
+        Route("/health/ready", "GET", Service.READY),
+        Route("/health/startup", "GET", Service.STARTUP),
+        Route("/metrics", "GET", Service.METRICS),
+    )
+}

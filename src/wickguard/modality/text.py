@@ -1,0 +1,165 @@
+"""Text: what a batch of texts, or of token-id lists, can cost.
+
+Decides how many tokens an input can become at most, without tokenising: every token of a WordPiece, byte-level BPE or
+Unigram tokenizer consumes at least one byte of normalised text, so tokens <= bytes x expansion + specials, where
+`expansion` is the model's own (measured when it was loaded). Promises O(number of inputs) time, no copies of the text
+but one UTF-8 length each, and that the bound holds. It must not know prices, routes or tokenizers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from wickguard.errors import ConfigError
+from wickguard.rejection import Reason, Rejection
+from wickguard.units import KIB
+
+# Ordinary English prose is 4 to 5 bytes per WordPiece or BPE token (0.25 tokens per byte measured on trained
+# vocabularies); used to predict, never to limit.
+TYPICAL_TOKENS_PER_BYTE = 0.25
+
+Inputs = Sequence[str] | Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class TextSettings:
+    """The envelope of a text batch: counts and bytes, minimum as well as maximum."""
+
+    max_inputs: int = 64
+    max_text_bytes: int = 64 * KIB
+    truncate: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_inputs <= 4096:
+            raise ConfigError(f"max_inputs must be 1 to 4096, not {self.max_inputs}")
+        if not 1 <= self.max_text_bytes <= 16 * 1024 * KIB:
+            raise ConfigError(f"max_text_bytes must be 1 to 16M, not {self.max_text_bytes}")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBound:
+    """What the measuring needs of a model: its position limit, specials per text, most tokens per byte, vocabulary."""
+
+    max_tokens: int
+    special_tokens: int
+    expansion: float
+    vocab: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextFeatures:
+    """inputs: texts in the batch. total_bytes, longest_bytes: UTF-8 bytes (0 for token ids).
+
+    token_bound: sum over inputs of the most tokens each can become, specials included, clipped to the model's limit.
+    longest_bound: the largest of those. square_bound: sum of their squares (attention is quadratic per text).
+    token_typical, square_typical: the same for ordinary prose.
+    """
+
+    inputs: int
+    total_bytes: int
+    longest_bytes: int
+    token_bound: int
+    longest_bound: int
+    square_bound: int
+    token_typical: int
+    square_typical: int
+
+    def as_dict(self) -> dict[str, int]:
+        """Name to value."""
+        return asdict(self)
+
+
+def bound_tokens(size_bytes: int, limit: TokenBound) -> int:
+    """The most tokens a text of `size_bytes` UTF-8 bytes can become after truncation at the model's limit."""
+    return min(limit.max_tokens, math.ceil(size_bytes * limit.expansion) + limit.special_tokens)
+
+
+def typical_tokens(size_bytes: int, limit: TokenBound) -> int:
+    """The tokens of ordinary prose of `size_bytes` bytes."""
+    return min(limit.max_tokens, math.ceil(size_bytes * TYPICAL_TOKENS_PER_BYTE) + limit.special_tokens)
+
+
+def measure(inputs: Inputs, limit: TokenBound) -> TextFeatures:
+    """Features of `inputs`: texts, or lists of token ids (then every bound is exact)."""
+    if inputs and not isinstance(inputs[0], str):
+        bounds = [min(limit.max_tokens, len(ids) + limit.special_tokens) for ids in inputs]
+        sizes, typical = [0], bounds
+    else:
+        sizes = [len(text.encode()) for text in inputs if isinstance(text, str)]
+        bounds = [bound_tokens(size, limit) for size in sizes]
+        typical = [typical_tokens(size, limit) for size in sizes]
+    return TextFeatures(
+        inputs=len(inputs),
+        total_bytes=sum(sizes),
+        longest_bytes=max(sizes, default=0),
+        token_bound=sum(bounds),
+        longest_bound=max(bounds, default=0),
+        square_bound=sum(bound * bound for bound in bounds),
+        token_typical=sum(typical),
+        square_typical=sum(count * count for count in typical),
+    )
+
+
+def synthesize(sizes_bytes: Sequence[int]) -> list[str]:
+    """Texts of exactly these UTF-8 sizes, of ordinary words; measure() of them gives these sizes back."""
+    words = "the river was quiet and the old mill stood in the evening light while children ran home over the bridge "
+    return [(words * (size // len(words) + 1))[:size] for size in sizes_bytes]
+
+
+def check(inputs: Inputs, settings: TextSettings, limit: TokenBound, field: str) -> Rejection | None:
+    """The envelope: how many inputs, how long each, and for token ids their range. None means inside."""
+    if not inputs:
+        return Rejection(
+            Reason.OUT_OF_ENVELOPE, "the input is empty", field, limit=1, seen=0, unit="inputs", accepted="1 or more"
+        )
+    if len(inputs) > settings.max_inputs:
+        return too_many_inputs(len(inputs), settings.max_inputs, field)
+    for index, item in enumerate(inputs):
+        fault = _check_text(item, settings) if isinstance(item, str) else _check_ids(cast(Sequence[int], item), limit)
+        if fault is not None:
+            detail, most, seen, unit = fault
+            reason = Reason.TOO_MANY_TOKENS if unit == "tokens" and seen > most else Reason.OUT_OF_ENVELOPE
+            return Rejection(
+                reason, detail, f"{field}[{index}]", limit=most, seen=seen, unit=unit, accepted=f"at most {most} {unit}"
+            )
+    return None
+
+
+def too_many_inputs(seen: int, most: int, field: str) -> Rejection:
+    """The refusal of a batch with more inputs than the policy allows."""
+    return Rejection(
+        Reason.BATCH_TOO_LARGE,
+        "too many inputs in one request; send several requests",
+        field,
+        limit=most,
+        seen=seen,
+        unit="inputs",
+        accepted=f"1 to {most} inputs",
+    )
+
+
+def _check_text(text: str, settings: TextSettings) -> tuple[str, int, int, str] | None:
+    # A character is at least one byte: the cheap test first, the exact one only when it could matter.
+    size = len(text) if len(text) > settings.max_text_bytes else len(text.encode())
+    if size > settings.max_text_bytes:
+        return "the text is too long", settings.max_text_bytes, size, "bytes"
+    return None
+
+
+def _check_ids(ids: Sequence[int], limit: TokenBound) -> tuple[str, int, int, str] | None:
+    if not ids:
+        return "a list of token ids is empty", 1, 0, "tokens"
+    if len(ids) + limit.special_tokens > limit.max_tokens:
+        return (
+            "the list has more tokens than the model takes",
+            limit.max_tokens - limit.special_tokens,
+            len(ids),
+            "tokens",
+        )
+    highest = max(ids)
+    if highest >= limit.vocab:
+        return "a token id is outside the vocabulary", limit.vocab - 1, highest, "as token id"
+    return None

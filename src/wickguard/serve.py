@@ -1,0 +1,257 @@
+"""The composition root: all wiring, nothing else.
+
+Builds the pool, the stages and the application from a policy, starts them in order, and stops them in the reverse: on
+SIGTERM or Ctrl-C it refuses new calls, lets running ones finish until `drain_s`, then ends every process. It decides
+nothing about a request. No other module may import it but the command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import statistics
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings
+from granian.server.embed import Server as GranianServer
+
+from wickguard import clock
+from wickguard.backend import EmbedPayload, Job, ModelSpec
+from wickguard.control.memory import MemoryReservation
+from wickguard.control.slots import Slots
+from wickguard.cost import analytic
+from wickguard.dialect.openai import OpenAI
+from wickguard.dialect.task import Dialect
+from wickguard.dialect.tei import Tei
+from wickguard.errors import ModelError
+from wickguard.guard.admit import Admission
+from wickguard.guard.asgi import Application, Surface
+from wickguard.guard.decode import Decoder
+from wickguard.guard.edge import InFlight
+from wickguard.guard.identity import Identity
+from wickguard.guard.pipeline import Pipeline, Stages
+from wickguard.guard.price import Pricer
+from wickguard.models import ModelSource
+from wickguard.policy.schema import Policy
+from wickguard.records import Cost, Lane, OutcomeKind
+from wickguard.telemetry.audit import AuditLog
+from wickguard.telemetry.events import AuditDropped, SupervisionLost, WorkerEnded, WorkerStarted
+from wickguard.telemetry.fanout import Fanout
+from wickguard.telemetry.metrics import Metrics
+from wickguard.units import MIB
+from wickguard.workers import events as workers
+from wickguard.workers.pool import Pool
+from wickguard.workers.settings import ZygoteSpec
+from wickguard.workers.tier import Tier
+
+# The call whose CPU time tells the machine's speed: long enough that overheads are small, short enough for any model.
+_WARMUP_TOKENS = 128
+_WARMUP_CALLS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line chose."""
+
+    policy: Policy
+    models: Sequence[ModelSource]
+    host: str
+    port: int
+
+
+@dataclass(slots=True)
+class Running:
+    """The state that the health routes ask for; also what a caller of `running_server` may look at."""
+
+    pool: Pool
+    admission: Admission
+    loaded_at: dict[str, int]
+    url: str
+
+    def started(self) -> bool:
+        """Whether every model has been loaded once."""
+        return bool(self.loaded_at)
+
+    def ready(self) -> bool:
+        """Whether a call could be served now."""
+        return not self.admission.draining and all(self.pool.ready(name) for name in self.loaded_at)
+
+    def models(self) -> dict[str, int]:
+        """When each model was loaded (seconds since the epoch)."""
+        return self.loaded_at
+
+
+@contextlib.asynccontextmanager
+async def running_server(options: Options) -> AsyncIterator[Running]:
+    """A listening server; leaving the block drains and stops it. Raises ConfigError, ModelError or WorkerError."""
+    policy = options.policy
+    metrics = Metrics()
+    with contextlib.ExitStack() as closing:
+        emit = _listeners(policy, metrics, closing)
+        specs = [ZygoteSpec(name=model.name, path=str(model.path)) for model in options.models]
+        pool = Pool(specs, policy.workers, partial(_tell_of_workers, emit))
+        await pool.start()
+        try:
+            speeds = {name: await measure_speed(pool, spec) for name, spec in pool.models.items()}
+            stages = _stages(policy, pool, speeds)
+            pipeline = Pipeline(stages, emit)
+            scheme = "https" if policy.server.tls_cert else "http"
+            now = int(clock.utc())
+            running = Running(
+                pool, stages.admission, dict.fromkeys(pool.models, now), f"{scheme}://{options.host}:{options.port}"
+            )
+            _observe(metrics, running, stages)
+            dialects: dict[str, Dialect] = {"openai": OpenAI(), "tei": Tei()}
+            surface = Surface(stages, pipeline, dialects, OpenAI().render_models, metrics, running)
+            server = _http_server(Application(surface), options)
+            serving = asyncio.create_task(server.serve())
+            try:
+                await _listening(options, serving)
+                yield running
+            finally:
+                await _drain(stages.admission, pipeline, policy.server.drain_s)
+                server.stop()  # type: ignore[no-untyped-call]
+                await asyncio.gather(serving, return_exceptions=True)
+        finally:
+            await pool.close()
+
+
+async def serve_until_signal(options: Options, announce: Sequence[object] = ()) -> None:
+    """Serve until SIGTERM or SIGINT. `announce` holds callables that are told the running server."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running_server(options) as running:
+        for tell in announce:
+            if callable(tell):
+                tell(running)
+        await stop.wait()
+
+
+async def measure_speed(pool: Pool, spec: ModelSpec) -> float:
+    """Floating-point operations per second of one core, from a few calls of known size in the cage. Raises ModelError."""
+    tokens = min(_WARMUP_TOKENS, spec.max_tokens)
+    ids = [index % spec.vocab for index in range(1, tokens - spec.special_tokens + 1)]
+    payload = msgspec.msgpack.encode(EmbedPayload([ids], truncate=False, normalize=True, encoding="float"))
+    limits = Cost(cpu_s=60.0, wall_s=120.0, peak_bytes=512 * MIB)
+    seconds: list[float] = []
+    for number in range(_WARMUP_CALLS):
+        outcome = await pool.execute(Job(f"warm-up-{number}", spec.name, payload, limits, Lane.SHORT))
+        if outcome.kind is not OutcomeKind.COMPLETED:
+            raise ModelError(f"{spec.name} can't compute: its first call ended as {outcome.kind} ({outcome.detail})")
+        seconds.append(outcome.usage.cpu_s)
+    return analytic.flops(spec, tokens, tokens * tokens) / max(1e-6, statistics.median(seconds))
+
+
+def _listeners(policy: Policy, metrics: Metrics, closing: contextlib.ExitStack) -> Fanout:
+    listeners: list[object] = [metrics]
+    if policy.audit.path:
+        audit = AuditLog(policy.audit, lambda count: metrics(AuditDropped(at=clock.utc(), count=count)))
+        closing.callback(audit.close)
+        listeners.append(audit)
+    return Fanout([listener for listener in listeners if callable(listener)])
+
+
+def _tell_of_workers(emit: Fanout, event: workers.WorkerEvent) -> None:
+    at = clock.utc()
+    match event:
+        case workers.WorkerBorn():
+            emit(WorkerStarted(at=at, model=event.model, lane=event.lane, worker=event.worker))
+        case workers.WorkerDied():
+            emit(
+                WorkerEnded(
+                    at=at, model=event.model, lane=event.lane, worker=event.worker, how=event.death, cpu_s=event.cpu_s
+                )
+            )
+        case workers.ZygoteLost():
+            emit(SupervisionLost(at=at, what="zygote", model=event.model))
+        case workers.ArbiterLost():
+            emit(SupervisionLost(at=at, what="arbiter", model=None))
+        case _:
+            pass
+
+
+def _stages(policy: Policy, pool: Pool, speeds: dict[str, float]) -> Stages:
+    slots = Slots(policy.workers.calls(Lane.SHORT), policy.workers.calls(Lane.LONG))
+    memory = MemoryReservation(policy.server.memory_budget_bytes)
+    dialects: dict[str, Dialect] = {"openai": OpenAI(), "tei": Tei()}
+    return Stages(
+        identity=Identity(policy.identity),
+        edge=policy.edge,
+        flight=InFlight(policy.edge),
+        decoder=Decoder(pool.models, dialects, policy.text),
+        pricer=Pricer(pool.models, speeds, policy.price),
+        admission=Admission(slots, memory, policy.admission, clock.now),
+        backend=pool,
+    )
+
+
+def _observe(metrics: Metrics, running: Running, stages: Stages) -> None:
+    admission, flight = stages.admission, stages.flight
+    metrics.watch(
+        {
+            ("wickguard_calls_running", "Calls that hold a grant."): lambda: admission.running,
+            ("wickguard_calls_waiting", "Calls in the queue."): lambda: admission.waiting,
+            ("wickguard_reserved_bytes", "Memory granted now."): lambda: admission.held_bytes,
+            ("wickguard_body_bytes_in_flight", "Bytes of bodies held now."): lambda: flight.bytes_held,
+            ("wickguard_requests_open", "Requests between head and answer."): lambda: flight.open_requests,
+            ("wickguard_queued_short_seconds", "Predicted work waiting, short lane."): lambda: admission.queued_s(
+                Lane.SHORT
+            ),
+            ("wickguard_queued_long_seconds", "Predicted work waiting, long lane."): lambda: admission.queued_s(
+                Lane.LONG
+            ),
+        }
+    )
+    active = set(running.pool.tier.active())
+    metrics.set_tier({name: name in active for name in Tier.__struct_fields__ if name != "missing"})
+
+
+def _http_server(application: Application, options: Options) -> GranianServer:
+    settings = options.policy.server
+    return GranianServer(
+        application,
+        address=options.host,
+        port=options.port,
+        interface=Interfaces.ASGI,
+        # HTTP/2 is left out: its floods (rapid reset, CONTINUATION) can't be bounded here as HTTP/1.1's can.
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=settings.backlog,
+        backpressure=settings.max_connections,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=int(settings.header_timeout_s * 1000), max_buffer_size=64 * 1024
+        ),
+        log_enabled=False,
+        ssl_cert=Path(settings.tls_cert) if settings.tls_cert else None,
+        ssl_key=Path(settings.tls_key) if settings.tls_key else None,
+        ssl_protocol_min=SSLProtocols.tls13,
+    )
+
+
+async def _listening(options: Options, serving: asyncio.Task[None]) -> None:
+    """Return when the port answers; raise what the HTTP server raised when it can't."""
+    give_up = time.monotonic() + 30  # noqa: TID251 - start-up, not a decision about a request
+    while time.monotonic() < give_up:  # noqa: TID251
+        if serving.done():
+            serving.result()
+            raise ModelError("the HTTP server ended at once")
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(options.host, options.port)
+            writer.close()
+            return
+        await asyncio.sleep(0.02)
+
+
+async def _drain(admission: Admission, pipeline: Pipeline, drain_s: float) -> None:
+    admission.draining = True
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(pipeline.settled(), drain_s)

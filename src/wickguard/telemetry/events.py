@@ -1,0 +1,109 @@
+"""Events: facts about the past, one frozen record each.
+
+The pipeline, the worker pool and the server emit them; metrics, audit log, alerts and traces listen. Promises: plain data,
+no payloads, no texts of callers beyond identifiers that we issued or bounded. It must not know who listens.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Base of all events. `at` is seconds since the epoch, for logs."""
+
+    at: float
+
+
+class RequestReceived(Event, frozen=True, kw_only=True):
+    """A request head was accepted by the edge."""
+
+    route: str
+
+
+class RequestRejected(Event, frozen=True, kw_only=True):
+    """A request was refused before it held a grant."""
+
+    request_id: str
+    route: str
+    tenant: str
+    pool: str
+    reason: str
+    status: int
+    stage: str
+    detail: str
+    body_bytes: int
+    elapsed_s: float
+    model: str | None = None
+    features: dict[str, int] | None = None
+    limit: float | None = None
+    seen: float | None = None
+
+
+class CallAdmitted(Event, frozen=True, kw_only=True):
+    """A call got its grant and goes to the backend."""
+
+    request_id: str
+    tenant: str
+    model: str
+    lane: str
+    queued_s: float
+
+
+class CallSettled(Event, frozen=True, kw_only=True):
+    """A call has ended and every hold is released: who, what it was, what it was quoted and granted, what it used."""
+
+    request_id: str
+    route: str
+    tenant: str
+    pool: str
+    key_id: str | None
+    model: str
+    lane: str
+    features: dict[str, int]
+    quoted_cpu_s: float
+    quoted_bytes: int
+    granted_cpu_s: float
+    granted_wall_s: float
+    granted_bytes: int
+    queued_s: float
+    cpu_s: float
+    wall_s: float
+    peak_bytes: int
+    outcome: str
+    charged_s: float
+    worker: int
+    status: int
+    reason: str | None
+    elapsed_s: float
+
+
+class WorkerStarted(Event, frozen=True, kw_only=True):
+    """A worker process is ready."""
+
+    model: str
+    lane: str
+    worker: int
+
+
+class WorkerEnded(Event, frozen=True, kw_only=True):
+    """A worker process has been reaped; `how` is a closed set (recycled, killed, crashed, ...)."""
+
+    model: str
+    lane: str
+    worker: int
+    how: str
+    cpu_s: float
+
+
+class SupervisionLost(Event, frozen=True, kw_only=True):
+    """A zygote or the arbiter died and is being replaced."""
+
+    what: str
+    model: str | None
+
+
+class AuditDropped(Event, frozen=True, kw_only=True):
+    """The audit log could not keep up; `count` lines are missing."""
+
+    count: int
