@@ -1,0 +1,126 @@
+"""Prepare: the loader for wickguard's own engine: what a job and its answer look like for each task.
+
+Job: msgpack {"task": "embed", "inputs": [str] | [[int]], "truncate", "normalize", "encoding"}. Answer: msgpack
+{"vectors": [bytes], "tokens": [int]} where each vector is a ready JSON fragment, so that the text of the response is
+made in the cage, under the grant, and the front only joins it. It promises that whatever the engine says about an
+input becomes Refused, and about memory MemoryError. It must not know HTTP, dialects or limits.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+import wickguard_engine as engine
+
+from wickguard.errors import ModelError
+from wickguard.records import Cost
+from wickguard.units import format_bytes
+from wickguard.workers.loader import Refused
+
+_FLOAT_BYTES = 4
+
+
+class EmbedJob(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="task", tag="embed"):
+    """Texts or token ids to embed. encoding "float": numbers with 9 digits (exact for float32); "base64": little-endian f32."""
+
+    inputs: list[str] | list[list[int]]
+    truncate: bool = False
+    normalize: bool = True
+    encoding: Literal["float", "base64"] = "float"
+
+
+class EmbedAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """vectors: one JSON fragment per input, b"[0.1,...]" or b'"base64"'. tokens: per input, specials included."""
+
+    vectors: list[bytes]
+    tokens: list[int]
+
+
+class EngineAllocator:
+    """The engine's allocator as the cage wants it (loader.Allocator)."""
+
+    def attach(self, address: int) -> None:
+        """See loader.Allocator."""
+        engine.attach_ledger(address)
+
+    def current(self) -> int:
+        """See loader.Allocator."""
+        return engine.ledger().current
+
+    def reset_peak(self) -> None:
+        """See loader.Allocator."""
+        engine.reset_peak()
+
+    def set_limit(self, nbytes: int | None) -> None:
+        """See loader.Allocator."""
+        engine.set_limit(nbytes)
+
+
+class EngineModel:
+    """A model of the engine (loader.Loaded)."""
+
+    def __init__(self, model: engine.Model) -> None:
+        self._model = model
+        self.allocator = EngineAllocator()
+        self.spec: Mapping[str, object] = {name: getattr(model.spec, name) for name in _SPEC_FIELDS}
+        self._decoder = msgspec.msgpack.Decoder(EmbedJob)
+
+    def tainted(self) -> bool:
+        """Whether the engine has caught a panic in this process."""
+        return engine.panicked()
+
+    def run(self, payload: bytes, limits: Cost) -> bytes:
+        """One embed job. Raises Refused for an input the model can't take, MemoryError, or engine.EngineError."""
+        job = self._decoder.decode(payload)
+        try:
+            found = self._model.embed(job.inputs, truncate=job.truncate, normalize=job.normalize)
+        except engine.BadShape as error:
+            raise Refused("out_of_envelope", str(error), field="input") from error
+        except engine.OutOfMemory as error:
+            raise MemoryError(str(error)) from error
+        width = self._model.spec.dimensions * _FLOAT_BYTES
+        rows = (found.data[start : start + width] for start in range(0, len(found.data), width))
+        fragment = as_base64 if job.encoding == "base64" else as_numbers
+        return msgspec.msgpack.encode(EmbedAnswer([fragment(row) for row in rows], list(found.tokens)))
+
+
+_SPEC_FIELDS = (
+    "architecture",
+    "layers",
+    "hidden",
+    "heads",
+    "intermediate",
+    "vocab",
+    "max_tokens",
+    "dimensions",
+    "parameters",
+    "weight_bytes",
+    "token_expansion",
+    "special_tokens",
+)
+
+
+def as_numbers(row: bytes) -> bytes:
+    """Little-endian float32s as a JSON array; 9 significant digits give each float32 back exactly."""
+    count = len(row) // _FLOAT_BYTES
+    return b"[" + b",".join([b"%.9g"] * count) % struct.unpack(f"<{count}f", row) + b"]"
+
+
+def as_base64(row: bytes) -> bytes:
+    """Little-endian float32s as a JSON string of their base64."""
+    return b'"' + base64.b64encode(row) + b'"'
+
+
+def load(path: str, memory_limit_bytes: int | None) -> EngineModel:
+    """The loader. Raises ModelError with the engine's message."""
+    try:
+        return EngineModel(engine.load(path, memory_limit=memory_limit_bytes))
+    except engine.OutOfMemory as error:
+        limit = format_bytes(memory_limit_bytes or 0)
+        raise ModelError(f"needs more memory than the {limit} it may use: {error}") from error
+    except engine.EngineError as error:
+        raise ModelError(str(error)) from error

@@ -1,0 +1,250 @@
+"""Staff: the front's picture of its workers, kept true by what the arbiter and the workers themselves say.
+
+Hears of births, replies and deaths, and settles what each means for the worker and for the call it runs. It promises
+that a worker counts as gone only when its stream has been read to the end and it has been reaped, that a worker which
+breaks the protocol is killed, and that each call's ending is set exactly once. It must not know how calls are queued
+or priced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from wickguard import clock
+from wickguard.backend import ModelSpec
+from wickguard.errors import ModelError, ProtocolError
+from wickguard.records import Lane
+from wickguard.workers.death import Death, KillReason
+from wickguard.workers.events import (
+    ArbiterLost,
+    ModelFailed,
+    WorkerBorn,
+    WorkerDied,
+    WorkerEvent,
+    WorkerRecycled,
+    ZygoteLost,
+)
+from wickguard.workers.link import Link
+from wickguard.workers.protocol import (
+    ArbiterUp,
+    DeathNote,
+    Disarm,
+    Hello,
+    Kill,
+    LoadFailed,
+    Message,
+    ModelLoaded,
+    Reply,
+    ToFront,
+    WorkerForked,
+    WorkerFrame,
+    ZygoteDied,
+)
+from wickguard.workers.roster import Roster, State, Worker
+from wickguard.workers.settings import WorkerSettings, ZygoteSpec
+from wickguard.workers.tier import Tier
+
+FRAME_OVERHEAD = 16 * 1024
+START_ATTEMPTS = 3
+_END_WITHOUT_DEATH_S = 1.0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has happened since the start."""
+
+    deaths: Counter[Death] = field(default_factory=Counter)
+    recycled: Counter[str] = field(default_factory=Counter)
+    zygotes_lost: int = 0
+    arbiters_lost: int = 0
+
+
+class Staff:
+    """See the module. `tell` sends a message to the arbiter; `on_event` is the pool's listener."""
+
+    def __init__(
+        self,
+        specs: Sequence[ZygoteSpec],
+        settings: WorkerSettings,
+        tell: Callable[[Message], None],
+        on_event: Callable[[WorkerEvent], None],
+    ) -> None:
+        self._specs, self._settings, self._tell, self.on_event = tuple(specs), settings, tell, on_event
+        self.roster = Roster()
+        self.models: dict[str, ModelSpec] = {}
+        self.counts = Counts()
+        self.tier = Tier()
+        self.started: asyncio.Future[None] | None = None
+        self._next_worker = 1
+        self._start_failures: Counter[str] = Counter()
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def message(self, message: ToFront, descriptors: list[int]) -> None:
+        """The arbiter says something; the descriptors that come with it are ours to close."""
+        match message:
+            case ModelLoaded(spec):
+                self.models[spec.name] = spec
+            case WorkerForked():
+                self._adopt(message, descriptors.pop())
+            case DeathNote():
+                worker = self.roster.workers.get(message.worker)
+                if worker is not None:
+                    worker.note = message
+                    self._maybe_gone(worker)
+            case ZygoteDied(model, signal, exit_code, retry_in_s):
+                self.counts.zygotes_lost += 1
+                self.on_event(ZygoteLost(model, signal, exit_code, retry_in_s))
+                self._start_failures[model] += 1
+                if self._start_failures[model] >= START_ATTEMPTS:
+                    self._start_failed(f"{model}: died while loading (signal {signal}, exit code {exit_code})")
+            case LoadFailed(model, text):
+                self.on_event(ModelFailed(model, text))
+                self.models.pop(model, None)
+                self._start_failed(text)
+            case ArbiterUp():
+                pass
+        for fd in descriptors:
+            os.close(fd)
+
+    def _adopt(self, news: WorkerForked, fd: int) -> None:
+        worker: Worker = Worker(news.worker, news.model, news.lane, news.pid, clock.now())
+        self._next_worker = max(self._next_worker, news.worker + 1)
+        limit = self._settings.max_result_bytes + FRAME_OVERHEAD
+        worker.link = Link(
+            limit,
+            on_frame=lambda frame: self._frame(worker, frame),
+            on_end=lambda: self._ended(worker),
+            on_breach=lambda error: self._breach(worker, error),
+        )
+        self.roster.add(worker)
+        task = asyncio.get_running_loop().create_task(self._connect(worker.link, socket.socket(fileno=fd)))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, link: Link, end: socket.socket) -> None:
+        end.setblocking(False)
+        await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=end)
+
+    def _frame(self, worker: Worker, frame: WorkerFrame) -> None:
+        running = worker.call
+        worker.cpu_total_s = frame.cpu_total_s
+        match frame:
+            case Hello() if worker.state is State.BEING_BORN:
+                self.tier = frame.tier
+                self.on_event(WorkerBorn(worker.model, worker.lane, worker.number, clock.now() - worker.seen_at))
+                self.roster.offer(worker)
+                self._check_started()
+            case Reply() if running is not None and running.ending is not None and frame.serial == running.serial:
+                if not running.ending.done():
+                    running.ending.set_result(frame)
+                self._after_reply(worker, frame)
+            case _:
+                self._breach(worker, ProtocolError("a frame that nobody asked for"))
+
+    def _after_reply(self, worker: Worker, reply: Reply) -> None:
+        self._tell(Disarm(worker.number))
+        worker.call = None
+        if reply.retiring:
+            worker.retiring = reply.retiring
+            self.counts.recycled[reply.retiring] += 1
+            self.on_event(WorkerRecycled(worker.model, worker.lane, worker.number, reply.retiring))
+        if worker.state is not State.BUSY or reply.retiring or worker.note is not None:
+            self.roster.leave(worker)
+        else:
+            self.roster.offer(worker)
+
+    def _breach(self, worker: Worker, error: ProtocolError) -> None:
+        self.kill(worker, KillReason.PROTOCOL)
+
+    def kill(self, worker: Worker, reason: KillReason) -> None:
+        """Have a worker killed; it is given no more calls."""
+        self.roster.leave(worker)
+        self._tell(Kill(worker.number, reason))
+
+    def _ended(self, worker: Worker) -> None:
+        """The socket has ended; normally the process has too. One that only closed its socket is killed."""
+        worker.ended = True
+        if worker.number not in self.roster.workers:
+            return
+        self.roster.leave(worker)
+        self._maybe_gone(worker)
+        if worker.note is None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(_END_WITHOUT_DEATH_S, self._end_without_death, worker)
+
+    def _end_without_death(self, worker: Worker) -> None:
+        if worker.note is None and worker.number in self.roster.workers:
+            self.kill(worker, KillReason.PROTOCOL)
+
+    def _maybe_gone(self, worker: Worker) -> None:
+        """A worker is gone when its stream has been read to the end and it has been reaped."""
+        note = worker.note
+        if not worker.ended or note is None or worker.number not in self.roster.workers:
+            if note is not None:
+                self.roster.leave(worker)
+            return
+        self.roster.remove(worker)
+        running = worker.call
+        if not worker.retiring:
+            self.counts.deaths[note.death] += 1
+            cpu_s = cpu_of_last_call(worker, note, clock.now() - running.sent_at if running else 0.0)
+            self.on_event(
+                WorkerDied(
+                    model=worker.model,
+                    lane=worker.lane,
+                    worker=worker.number,
+                    death=note.death,
+                    signal=note.signal,
+                    exit_code=note.exit_code,
+                    cpu_s=cpu_s,
+                    peak_bytes=note.peak_bytes,
+                    busy=running is not None,
+                )
+            )
+        if running is not None and running.ending is not None and not running.ending.done():
+            running.ending.set_result(note)
+
+    def arbiter_lost(self, retry_in_s: float) -> int:
+        """Every process below dies with the arbiter; each worker is gone when its socket ends. Returns the next free number."""
+        self.counts.arbiters_lost += 1
+        self.on_event(ArbiterLost(retry_in_s))
+        for worker in list(self.roster.workers.values()):
+            worker.note = worker.note or DeathNote(
+                worker=worker.number,
+                model=worker.model,
+                death=Death.ARBITER_LOST,
+                serial=0,
+                signal=0,
+                exit_code=0,
+                cpu_total_s=None,
+                peak_bytes=0,
+                breach_bytes=0,
+            )
+            self._maybe_gone(worker)
+        return self._next_worker
+
+    def _check_started(self) -> None:
+        if self.started is None or self.started.done():
+            return
+        for spec in self._specs:
+            if any(self.roster.idle(spec.name, lane) < self._settings.workers(lane) for lane in Lane):
+                return
+        self._start_failures.clear()
+        self.started.set_result(None)
+
+    def _start_failed(self, text: str) -> None:
+        if self.started is not None and not self.started.done():
+            self.started.set_exception(ModelError(text))
+
+
+def cpu_of_last_call(worker: Worker, note: DeathNote, wall_s: float) -> float:
+    """CPU of the call that died. When nobody could wait for the process, what one thread can have used at most."""
+    if note.cpu_total_s is None:
+        limit = worker.call.job.limits.cpu_s if worker.call is not None else 0.0
+        return min(wall_s, limit)
+    return max(0.0, note.cpu_total_s - worker.cpu_total_s)

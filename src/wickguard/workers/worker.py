@@ -1,0 +1,169 @@
+"""Worker: runs one call at a time, inside the cage, until it retires or is stopped.
+
+`live` takes over a freshly forked process and never returns: it confines itself, says hello, then reads a job, arms
+its grant, runs it, disarms and replies. It promises that no request byte is read before the confinement is complete,
+that CPU is accounted from reply to reply, and that it retires (exit 0) rather than carry anything suspicious into the
+next call. It must not know who asks, or why.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import NoReturn
+
+import msgspec
+
+from wickguard.errors import ProtocolError
+from wickguard.records import Cost, Lane, OutcomeKind
+from wickguard.workers.confine import Birth, confine
+from wickguard.workers.death import EXIT_CONFINEMENT, EXIT_PROTOCOL, EXIT_RETIRED
+from wickguard.workers.grant import Grants
+from wickguard.workers.ledger import LedgerPage
+from wickguard.workers.loader import Loaded, Refused
+from wickguard.workers.protocol import HEADER_BYTES, Hello, JobFrame, Refusal, Reply, encode_frame, frame_length
+from wickguard.workers.settings import WorkerSettings
+
+_DETAIL_CHARS = 2000
+_FRAME_OVERHEAD = 256
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How one call ended, before its use is added."""
+
+    kind: OutcomeKind
+    result: bytes | None = None
+    detail: str = ""
+    retiring: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cradle:
+    """What the zygote hands to a newborn: its number, lane, ends and the model."""
+
+    worker: int
+    lane: Lane
+    parent_pid: int
+    end: socket.socket
+    page_fd: int
+    loaded: Loaded
+    settings: WorkerSettings
+
+
+def live(cradle: Cradle) -> NoReturn:
+    """Become the worker. Ends the process."""
+    code = EXIT_CONFINEMENT
+    try:
+        page = LedgerPage(cradle.page_fd)
+        allocator = cradle.loaded.allocator
+        if allocator is not None:
+            allocator.attach(page.address)
+        grants = Grants(allocator, page, cradle.settings.max_grant_bytes)
+        birth = Birth(cradle.parent_pid, cradle.lane, (cradle.end.fileno(), grants.descriptor))
+        tier = confine(birth, cradle.settings, ledger=allocator is not None)
+        page.mark_born()
+        code = EXIT_PROTOCOL
+        gc.enable()
+        calls = Calls(cradle, grants)
+        calls.send(Hello(cradle.worker, time.process_time(), tier))
+        calls.serve()
+        code = EXIT_RETIRED
+    except (EOFError, ConnectionError):
+        code = EXIT_RETIRED  # the front has closed the socket: nobody needs this worker
+    finally:
+        os._exit(code)
+
+
+class Calls:
+    """The loop of a confined worker."""
+
+    def __init__(self, cradle: Cradle, grants: Grants) -> None:
+        self._end = cradle.end
+        self._loaded = cradle.loaded
+        self._settings = cradle.settings
+        self._grants = grants
+        self._decoder = msgspec.msgpack.Decoder(JobFrame)
+        self._baseline_bytes = grants.current_bytes()
+        self._baseline_resident = grants.resident_bytes()
+        self._cpu_s = time.process_time()
+        self._done = 0
+
+    def serve(self) -> None:
+        """Read, run, reply, until it is time to retire. Raises EOFError when the front has gone."""
+        retiring = ""
+        while not retiring:
+            job = self._decoder.decode(self._receive())
+            reply = self._run(job)
+            retiring = reply.retiring
+            self.send(reply)
+
+    def send(self, frame: Hello | Reply) -> None:
+        """One frame to the front."""
+        self._end.sendall(encode_frame(frame, self._settings.max_result_bytes + _DETAIL_CHARS * 4 + _FRAME_OVERHEAD))
+
+    def _run(self, job: JobFrame) -> Reply:
+        limits = Cost(cpu_s=job.cpu_s, wall_s=job.wall_s, peak_bytes=job.peak_bytes)
+        self._grants.begin(limits)
+        ending = self._call(job.payload, limits)
+        peak_bytes = self._grants.end()
+        self._done += 1
+        total = time.process_time()
+        used, self._cpu_s = total - self._cpu_s, total
+        retiring = ending.retiring or self._reason_to_retire()
+        return Reply(job.serial, ending.kind, ending.result, ending.detail, used, total, peak_bytes, retiring)
+
+    def _call(self, payload: bytes, limits: Cost) -> Ending:
+        """Run and name the ending. A SystemExit passes: that worker ends, and the call has crashed."""
+        try:
+            result = self._loaded.run(payload, limits)
+        except Refused as refused:
+            refusal = Refusal(
+                refused.reason, refused.detail[:_DETAIL_CHARS], refused.field, refused.limit, refused.seen
+            )
+            return Ending(OutcomeKind.REFUSED_BY_WORKER, detail=refusal.to_json())
+        except MemoryError as error:
+            return Ending(OutcomeKind.OUT_OF_MEMORY, detail=_text(error), retiring="memory")
+        except Exception as error:  # whatever a model raises is its call's failure, and no one else's
+            return Ending(OutcomeKind.FAILED, detail=_text(error))
+        if len(result) > self._settings.max_result_bytes:
+            detail = f"result of {len(result)} bytes is over {self._settings.max_result_bytes}"
+            return Ending(OutcomeKind.FAILED, detail=detail)
+        return Ending(OutcomeKind.COMPLETED, result)
+
+    def _reason_to_retire(self) -> str:
+        """Why no further call should run here ("" = it may)."""
+        settings = self._settings
+        if settings.recycle_always:
+            return "policy"
+        if self._loaded.tainted():
+            return "panic"
+        if self._done >= settings.recycle_calls:
+            return "calls"
+        if self._grants.current_bytes() - self._baseline_bytes > settings.recycle_retained_bytes:
+            return "retained"
+        if self._grants.resident_bytes() - self._baseline_resident > settings.recycle_rss_bytes:
+            return "resident"
+        return ""
+
+    def _receive(self) -> bytearray:
+        length = frame_length(self._exactly(HEADER_BYTES), self._settings.max_job_bytes + _FRAME_OVERHEAD)
+        return self._exactly(length)
+
+    def _exactly(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view, have = memoryview(data), 0
+        while have < size:
+            got = self._end.recv_into(view[have:])
+            if got == 0:
+                if have:
+                    raise ProtocolError("job frame cut off")
+                raise EOFError
+            have += got
+        return data
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:_DETAIL_CHARS]

@@ -1,0 +1,162 @@
+"""A loader whose model does whatever the payload says: the worst tenant imaginable, inside a real worker.
+
+The payload is msgpack: {"do": name, ...arguments}. Every action runs in the real process tree, under the real confinement and
+grant. It has no allocator of its own unless the payload's action writes the ledger page by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from wickguard.records import Cost
+from wickguard.workers.loader import Refused
+
+SPEC: Mapping[str, object] = {
+    "architecture": "misbehave",
+    "layers": 1,
+    "hidden": 1,
+    "heads": 1,
+    "intermediate": 1,
+    "vocab": 1,
+    "max_tokens": 1,
+    "dimensions": 1,
+    "parameters": 1,
+    "weight_bytes": 1,
+    "token_expansion": 1.0,
+    "special_tokens": 0,
+}
+
+
+class Job(msgspec.Struct):
+    """What to do."""
+
+    do: str
+    seconds: float = 0.0
+    nbytes: int = 0
+    number: int = 0
+    text: str = ""
+
+
+class Misbehaving:
+    """One loaded 'model'."""
+
+    spec = SPEC
+    allocator = None
+
+    def __init__(self) -> None:
+        self.kept: list[bytearray] = []
+        self.is_tainted = False
+
+    def tainted(self) -> bool:
+        """Whether a job asked for a 'panic'."""
+        return self.is_tainted
+
+    def run(self, payload: bytes, limits: Cost) -> bytes:
+        """Do it."""
+        job = msgspec.msgpack.decode(payload, type=Job)
+        action: Callable[[Job], bytes] = getattr(self, f"do_{job.do}")
+        return action(job)
+
+    def do_echo(self, job: Job) -> bytes:
+        """Answer at once."""
+        return job.text.encode()
+
+    def do_large(self, job: Job) -> bytes:
+        """Answer with many bytes."""
+        return bytes(job.nbytes)
+
+    def do_spin(self, job: Job) -> bytes:
+        """Use CPU."""
+        end = time.process_time() + job.seconds
+        while time.process_time() < end:
+            pass
+        return b"spun"
+
+    def do_stubborn(self, job: Job) -> bytes:
+        """Use CPU after switching off the kernel's timers, as a taken-over process would."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return self.do_spin(job)
+
+    def do_patient(self, job: Job) -> bytes:
+        """Sleep after switching off the kernel's timers."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        time.sleep(job.seconds)
+        return b"slept"
+
+    def do_sleep(self, job: Job) -> bytes:
+        """Use wall time only."""
+        time.sleep(job.seconds)
+        return b"slept"
+
+    def do_allocate(self, job: Job) -> bytes:
+        """Take memory and touch it."""
+        data = bytearray(job.nbytes)
+        data[:: mmap.PAGESIZE] = b"x" * len(range(0, job.nbytes, mmap.PAGESIZE))
+        return str(len(data)).encode()
+
+    def do_leak(self, job: Job) -> bytes:
+        """Take memory and keep it."""
+        self.kept.append(bytearray(b"x") * job.nbytes)
+        return b"leaked"
+
+    def do_greedy(self, job: Job) -> bytes:
+        """Lift the soft limit first, then take memory and hold on to it."""
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+        self.kept.append(bytearray(b"x") * job.nbytes)
+        time.sleep(job.seconds)
+        return b"greedy"
+
+    def do_raise(self, job: Job) -> bytes:
+        """Fail."""
+        raise ValueError(job.text)
+
+    def do_refuse(self, job: Job) -> bytes:
+        """Refuse."""
+        raise Refused("too_many_tokens", job.text, field="input", limit=512, seen=job.number)
+
+    def do_exit(self, job: Job) -> bytes:
+        """End the process."""
+        os._exit(job.number)
+
+    def do_abort(self, job: Job) -> bytes:
+        """SIGABRT, as a failed Rust allocation does."""
+        os.abort()
+
+    def do_segfault(self, job: Job) -> bytes:
+        """Read address zero."""
+        return ctypes.string_at(0)
+
+    def do_taint(self, job: Job) -> bytes:
+        """Answer, but ask to be replaced."""
+        self.is_tainted = True
+        return b"tainted"
+
+    def do_garbage(self, job: Job) -> bytes:
+        """Write bytes that are no frame to every socket this process has."""
+        for fd in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.write(fd, job.number.to_bytes(4, "little") + job.text.encode())
+        time.sleep(job.seconds)
+        return b"garbage"
+
+    def do_hang_up(self, job: Job) -> bytes:
+        """Close the job socket, but go on."""
+        os.closerange(3, 64)
+        time.sleep(job.seconds)
+        return b"gone"
+
+
+def load(path: str, memory_limit_bytes: int | None) -> Misbehaving:
+    """The loader."""
+    return Misbehaving()
