@@ -1,0 +1,273 @@
+//! The Python face of the engine: the only module that knows Python.
+//!
+//! Converts arguments, releases the interpreter lock while the engine works, and turns each kind of `Error` into its
+//! exception class. Promises that no panic leaves as Python's `PanicException`. What each function promises to a
+//! caller is written in `wickguard_engine/_engine.pyi`.
+
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyOSError, PyOverflowError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+
+use crate::error::{Error, Result};
+use crate::model::{Input, Model};
+use crate::panics::{guard, install_hook, overflow_is_checked, panicked};
+use crate::{cancel, ledger};
+
+create_exception!(wickguard_engine, EngineError, PyException, "Anything the engine can't or won't do.");
+create_exception!(wickguard_engine, OutOfMemory, EngineError, "More memory would be needed than is allowed.");
+create_exception!(wickguard_engine, BadShape, EngineError, "The input does not fit the model.");
+create_exception!(wickguard_engine, BadWeights, EngineError, "A model file is damaged.");
+create_exception!(wickguard_engine, Unsupported, EngineError, "A model file asks for what this engine does not do.");
+create_exception!(wickguard_engine, Cancelled, EngineError, "Stopped at a checkpoint, as asked.");
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::OutOfMemory(_) => OutOfMemory::new_err(message),
+            Error::BadShape(_) => BadShape::new_err(message),
+            Error::BadWeights(_) => BadWeights::new_err(message),
+            Error::Unsupported(_) => Unsupported::new_err(message),
+            Error::Cancelled => Cancelled::new_err(message),
+            Error::Internal(_) => EngineError::new_err(message),
+        }
+    }
+}
+
+/// Runs `f` without the interpreter lock and without letting a panic out.
+pub fn detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    py.detach(|| guard(f))
+}
+
+#[pyclass(frozen, get_all, module = "wickguard_engine")]
+struct ModelSpec {
+    architecture: &'static str,
+    layers: usize,
+    hidden: usize,
+    heads: usize,
+    intermediate: usize,
+    vocab: usize,
+    max_tokens: usize,
+    dimensions: usize,
+    parameters: u64,
+    weight_bytes: u64,
+    token_expansion: f32,
+    special_tokens: usize,
+    warnings: Vec<String>,
+}
+
+#[pyclass(frozen, get_all, module = "wickguard_engine")]
+struct Embeddings {
+    data: Py<PyBytes>,
+    tokens: Vec<usize>,
+}
+
+#[pyclass(frozen, get_all, module = "wickguard_engine")]
+struct Ledger {
+    current: u64,
+    peak: u64,
+    limit: u64,
+}
+
+#[pyclass(frozen, name = "Model", module = "wickguard_engine")]
+struct PyModel(Model);
+
+#[pymethods]
+impl PyModel {
+    #[getter]
+    fn spec(&self) -> ModelSpec {
+        let spec = &self.0.spec;
+        ModelSpec {
+            architecture: "bert",
+            layers: spec.config.layers,
+            hidden: spec.config.hidden,
+            heads: spec.config.heads,
+            intermediate: spec.config.intermediate,
+            vocab: spec.config.vocab,
+            max_tokens: spec.config.positions,
+            dimensions: spec.config.hidden,
+            parameters: spec.parameters,
+            weight_bytes: spec.weight_bytes,
+            token_expansion: spec.token_expansion,
+            special_tokens: spec.special_tokens,
+            warnings: spec.warnings.clone(),
+        }
+    }
+
+    #[pyo3(signature = (inputs, *, truncate = false, normalize = true))]
+    fn embed(&self, py: Python<'_>, inputs: &Bound<'_, PyList>, truncate: bool, normalize: bool) -> PyResult<Embeddings> {
+        let room = if truncate { self.0.spec.config.positions } else { usize::MAX };
+        let held = inputs.iter().enumerate().map(|(i, item)| Held::take(i, &item, room)).collect::<PyResult<Vec<_>>>()?;
+        let embedded = detached(py, || {
+            let inputs: Vec<Input<'_>> = held.iter().map(Held::input).collect();
+            self.0.embed(&inputs, truncate, normalize)
+        })?;
+        #[cfg(target_endian = "big")]
+        compile_error!("the vectors are handed out as little-endian bytes");
+        let values = embedded.values.as_slice();
+        // SAFETY: floats are plain bytes, four each.
+        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+        Ok(Embeddings { data: PyBytes::new(py, bytes).unbind(), tokens: embedded.tokens })
+    }
+
+    fn peak_bytes(&self, tokens: usize, longest: usize) -> u64 {
+        self.0.peak_bytes(tokens, longest)
+    }
+
+    #[allow(clippy::needless_pass_by_value)] // a list can only be taken by value
+    fn flops(&self, lengths: Vec<usize>) -> u64 {
+        self.0.flops(&lengths)
+    }
+}
+
+/// An input that can be read without the interpreter lock: a text in its Python object, ids copied out of theirs.
+enum Held {
+    Text(PyBackedStr),
+    Ids(Vec<u32>),
+}
+
+impl Held {
+    /// `room` is how many ids are of any use.
+    fn take(index: usize, item: &Bound<'_, PyAny>, room: usize) -> PyResult<Self> {
+        if let Ok(text) = item.cast::<PyString>() {
+            let text = PyBackedStr::try_from(text.clone());
+            return text.map(Self::Text).map_err(|_| BadShape::new_err(format!("input {index} is no valid Unicode")));
+        }
+        let Ok(list) = item.cast::<PyList>() else {
+            let kind = item.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("input {index} is {kind}; str and list[int] are taken")));
+        };
+        let id = |(at, id): (usize, Bound<'_, PyAny>)| {
+            id.extract::<u32>().map_err(|error| {
+                if error.is_instance_of::<PyOverflowError>(id.py()) {
+                    BadShape::new_err(format!("input {index} has a token id at {at} that no vocabulary has"))
+                } else {
+                    PyTypeError::new_err(format!("input {index} has something at {at} that is no int"))
+                }
+            })
+        };
+        list.iter().take(room).enumerate().map(id).collect::<PyResult<Vec<u32>>>().map(Self::Ids)
+    }
+
+    fn input(&self) -> Input<'_> {
+        match self {
+            Self::Text(text) => Input::Text(text),
+            Self::Ids(ids) => Input::Ids(ids),
+        }
+    }
+}
+
+#[pyfunction]
+#[pyo3(signature = (path, *, memory_limit = None))]
+#[allow(clippy::needless_pass_by_value)] // a path can only be taken by value
+fn load(py: Python<'_>, path: std::path::PathBuf, memory_limit: Option<u64>) -> PyResult<PyModel> {
+    Ok(PyModel(detached(py, || Model::load(&path, memory_limit))?))
+}
+
+#[pyfunction]
+#[pyo3(name = "ledger")]
+fn read_ledger() -> Ledger {
+    use std::sync::atomic::Ordering::Relaxed;
+    let counters = ledger::counters();
+    Ledger {
+        current: counters.current.load(Relaxed),
+        peak: counters.peak.load(Relaxed),
+        limit: counters.limit.load(Relaxed),
+    }
+}
+
+#[pyfunction]
+fn reset_peak() {
+    ledger::reset_peak();
+}
+
+#[pyfunction]
+#[pyo3(signature = (nbytes))]
+fn set_limit(nbytes: Option<u64>) {
+    ledger::counters().limit.store(nbytes.unwrap_or(u64::MAX), std::sync::atomic::Ordering::Relaxed);
+}
+
+#[pyfunction]
+fn attach_ledger(address: usize) -> PyResult<()> {
+    let page = ledger::page_at(address);
+    let page = page.ok_or_else(|| PyValueError::new_err("address must be that of a page, aligned to 8 bytes"))?;
+    // SAFETY: the caller promises, by the function's documentation, a writable page that outlives the process.
+    unsafe { ledger::attach(page) };
+    Ok(())
+}
+
+#[pyfunction]
+#[pyo3(name = "cancel")]
+fn cancel_now() {
+    cancel::cancel();
+}
+
+#[pyfunction]
+fn clear_cancel() {
+    cancel::clear();
+}
+
+#[pyfunction]
+fn cancel_on_signal(signum: i32) -> PyResult<()> {
+    cancel::on_signal(signum).map_err(PyOSError::new_err)
+}
+
+#[pyfunction]
+#[pyo3(name = "panicked")]
+fn has_panicked() -> bool {
+    panicked()
+}
+
+#[pyfunction]
+fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let info = PyDict::new(py);
+    let features = [
+        ("avx2", cfg!(target_feature = "avx2")),
+        ("fma", cfg!(target_feature = "fma")),
+        ("bmi1", cfg!(target_feature = "bmi1")),
+        ("bmi2", cfg!(target_feature = "bmi2")),
+        ("f16c", cfg!(target_feature = "f16c")),
+        ("lzcnt", cfg!(target_feature = "lzcnt")),
+        ("movbe", cfg!(target_feature = "movbe")),
+        ("neon", cfg!(target_feature = "neon")),
+    ];
+    let features: Vec<&str> = features.into_iter().filter_map(|(name, on)| on.then_some(name)).collect();
+    info.set_item("candle", env!("CANDLE_VERSION"))?;
+    info.set_item("target_features", features)?;
+    info.set_item("overflow_checks", overflow_is_checked())?;
+    info.set_item("faults", cfg!(feature = "faults"))?;
+    Ok(info)
+}
+
+#[pymodule(gil_used = true)]
+fn _engine(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
+    install_hook();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("LEDGER_BYTES", ledger::LEDGER_BYTES)?;
+    module.add("LEDGER_LAYOUT", ("current", "peak", "limit", "breach"))?;
+    module.add("EngineError", py.get_type::<EngineError>())?;
+    module.add("OutOfMemory", py.get_type::<OutOfMemory>())?;
+    module.add("BadShape", py.get_type::<BadShape>())?;
+    module.add("BadWeights", py.get_type::<BadWeights>())?;
+    module.add("Unsupported", py.get_type::<Unsupported>())?;
+    module.add("Cancelled", py.get_type::<Cancelled>())?;
+    module.add_class::<PyModel>()?;
+    module.add_class::<ModelSpec>()?;
+    module.add_class::<Embeddings>()?;
+    module.add_class::<Ledger>()?;
+    module.add_function(wrap_pyfunction!(load, module)?)?;
+    module.add_function(wrap_pyfunction!(read_ledger, module)?)?;
+    module.add_function(wrap_pyfunction!(reset_peak, module)?)?;
+    module.add_function(wrap_pyfunction!(set_limit, module)?)?;
+    module.add_function(wrap_pyfunction!(attach_ledger, module)?)?;
+    module.add_function(wrap_pyfunction!(cancel_now, module)?)?;
+    module.add_function(wrap_pyfunction!(clear_cancel, module)?)?;
+    module.add_function(wrap_pyfunction!(cancel_on_signal, module)?)?;
+    module.add_function(wrap_pyfunction!(has_panicked, module)?)?;
+    module.add_function(wrap_pyfunction!(build_info, module)?)?;
+    #[cfg(feature = "faults")]
+    crate::faults::register(module)?;
+    Ok(())
+}

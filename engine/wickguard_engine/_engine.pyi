@@ -1,0 +1,172 @@
+"""The native module. `wickguard_engine` re-exports all of it; import that."""
+
+from os import PathLike
+from typing import Final, TypedDict, final
+
+__version__: Final[str]
+LEDGER_BYTES: Final[int]
+LEDGER_LAYOUT: Final[tuple[str, str, str, str]]
+
+class EngineError(Exception):
+    """Anything the engine can't or won't do. Itself only for a fault of the engine ("internal: ...")."""
+
+class OutOfMemory(EngineError):
+    """More memory would be needed than is allowed; the message has the need and the limit in bytes."""
+
+class BadShape(EngineError):
+    """The input does not fit the model; the message says which input, what was seen, and the limit."""
+
+class BadWeights(EngineError):
+    """A model file is damaged or contradicts another; the message has file and field."""
+
+class Unsupported(EngineError):
+    """A model file is sound but asks for what this engine does not do; the message has file and field."""
+
+class Cancelled(EngineError):
+    """Stopped at a checkpoint because `cancel()` was called."""
+
+@final
+class ModelSpec:
+    """What a loaded model is. `weight_bytes` is what its weights take in memory and in the mapped file.
+
+    `token_expansion` is the most tokens that one byte of UTF-8 text can become, `special_tokens` what is added to
+    every input, `max_tokens` the limit with these. `warnings` are findings about the tokenizer file.
+    """
+
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def intermediate(self) -> int: ...
+    @property
+    def vocab(self) -> int: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def dimensions(self) -> int: ...
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    @property
+    def token_expansion(self) -> float: ...
+    @property
+    def special_tokens(self) -> int: ...
+    @property
+    def warnings(self) -> list[str]: ...
+
+@final
+class Embeddings:
+    """`data`: little-endian f32, inputs x dimensions, row by row. `tokens`: per input, special tokens included."""
+
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def tokens(self) -> list[int]: ...
+
+@final
+class Ledger:
+    """Bytes that the engine holds, held at most since `reset_peak`, and may hold (2**64 - 1: no limit)."""
+
+    @property
+    def current(self) -> int: ...
+    @property
+    def peak(self) -> int: ...
+    @property
+    def limit(self) -> int: ...
+
+@final
+class Model:
+    """A loaded model. Immutable; safe to use after a fork and from several threads."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    def embed(
+        self, inputs: list[str] | list[list[int]], *, truncate: bool = False, normalize: bool = True
+    ) -> Embeddings:
+        """One vector per input, of unit length if `normalize`. The GIL is released while it works.
+
+        Token ids stand for text: the special tokens are put around them as around text, so don't send them along.
+        The spelling of a special token in a text is plain text. Inputs may be mixed.
+
+        Raises BadShape for no inputs, an id outside the vocabulary, text that is no valid Unicode, or, without
+        `truncate`, too many tokens (counting stops at the limit); Cancelled; TypeError for another type.
+        """
+
+    def peak_bytes(self, tokens: int, longest: int) -> int:
+        """Upper bound of the bytes that `embed` takes in the ledger, for `tokens` in all and the longest input.
+
+        Analytic: it reads no clock and allocates nothing. What Python itself takes for arguments and results is not
+        in it.
+        """
+
+    def flops(self, lengths: list[int]) -> int:
+        """Floating-point operations of the matrix products for inputs of these lengths (special tokens included)."""
+
+class BuildInfo(TypedDict):
+    """How the native module was built."""
+
+    candle: str
+    target_features: list[str]
+    overflow_checks: bool
+    faults: bool
+
+def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Model:
+    """Load a directory with config.json, model.safetensors and tokenizer.json.
+
+    Starts no thread, runs no forward pass. Raises OutOfMemory before allocating if the computed need is above
+    `memory_limit` bytes, BadWeights or Unsupported naming file and field. Tables that need no conversion stay in the
+    mapped file: replace model files by renaming, never by writing into them.
+    """
+
+def ledger() -> Ledger:
+    """The counters now. They cover every Rust allocation of the module, not Python's own."""
+
+def reset_peak() -> None:
+    """Start a new peak at the present level."""
+
+def set_limit(nbytes: int | None) -> None:
+    """Limit `current`. An allocation that would pass it ends the process by SIGABRT, its size noted as breach."""
+
+def attach_ledger(address: int) -> None:
+    """Move the counters into a writable shared page of LEDGER_BYTES at this address, which must outlive the process.
+
+    Little-endian u64 in the order of LEDGER_LAYOUT; breach is 0, or the size of the first refused allocation. Call it
+    while no other thread uses the engine.
+    """
+
+def cancel() -> None:
+    """Make the running call, and later ones until `clear_cancel`, raise Cancelled at their next checkpoint."""
+
+def clear_cancel() -> None:
+    """Undo `cancel`."""
+
+def cancel_on_signal(signum: int) -> None:
+    """Install a native handler that does what `cancel` does.
+
+    A Python handler would run only after the call: the interpreter runs handlers in the main thread, between
+    bytecodes. Replaces the handler of the signal; `signal.signal` replaces this one.
+    """
+
+def panicked() -> bool:
+    """Whether the engine has panicked since the process began. Replace the process then."""
+
+def build_info() -> BuildInfo:
+    """How the module was built."""
+
+class _Faults:
+    """Only in the test build (feature `faults`)."""
+
+    def leak(self, nbytes: int) -> None: ...
+    def allocate(self, nbytes: int) -> None: ...
+    def panic(self) -> None: ...
+    def spin(self, cpu_s: float) -> None: ...
+    def abort(self) -> None: ...
+    def segfault(self) -> None: ...
+
+faults: _Faults
