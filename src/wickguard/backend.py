@@ -49,9 +49,9 @@ class Job:
 
 
 class EmbedPayload(msgspec.Struct, frozen=True, tag="embed", tag_field="task", forbid_unknown_fields=True):
-    """What a worker is asked: `inputs` are texts or lists of token ids; `encoding` is how vectors are spelled."""
+    """What a worker is asked: `inputs` are all texts or all lists of token ids; `encoding` is how vectors are spelled."""
 
-    inputs: list[str] | list[list[int]]
+    inputs: list[str | list[int]]
     truncate: bool
     normalize: bool
     encoding: Literal["float", "base64"]

@@ -56,7 +56,7 @@ class Decoder:
 
     def _call(self, raw: RawRequest, task: EmbedTask, spec: ModelSpec, bound: text.TokenBound) -> Call:
         truncate = self._settings.truncate if task.truncate is None else task.truncate
-        payload = EmbedPayload(task.inputs, truncate, task.normalize, task.encoding)
+        payload = EmbedPayload(list(task.inputs), truncate, task.normalize, task.encoding)
         return Call(
             id=raw.id,
             route=raw.route,

@@ -1,9 +1,8 @@
 """Prepare: the loader for wickguard's own engine: what a job and its answer look like for each task.
 
-Job: msgpack {"task": "embed", "inputs": [str] | [[int]], "truncate", "normalize", "encoding"}. Answer: msgpack
-{"vectors": [bytes], "tokens": [int]} where each vector is a ready JSON fragment, so that the text of the response is
-made in the cage, under the grant, and the front only joins it. It promises that whatever the engine says about an
-input becomes Refused, and about memory MemoryError. It must not know HTTP, dialects or limits.
+Job and answer are backend.EmbedPayload and EmbedResult as msgpack; each vector is a ready JSON fragment, so that the text
+of the response is made in the cage, under the grant, and the front only joins it. It promises that whatever the engine says
+about an input becomes Refused, and about memory MemoryError. It must not know HTTP, dialects or limits.
 """
 
 from __future__ import annotations
@@ -11,33 +10,18 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Mapping
-from typing import Literal
+from typing import cast
 
 import msgspec
 import wickguard_engine as engine
 
+from wickguard.backend import EmbedPayload, EmbedResult
 from wickguard.errors import ModelError
 from wickguard.records import Cost
 from wickguard.units import format_bytes
 from wickguard.workers.loader import Refused
 
 _FLOAT_BYTES = 4
-
-
-class EmbedJob(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="task", tag="embed"):
-    """Texts or token ids to embed. encoding "float": numbers with 9 digits (exact for float32); "base64": little-endian f32."""
-
-    inputs: list[str] | list[list[int]]
-    truncate: bool = False
-    normalize: bool = True
-    encoding: Literal["float", "base64"] = "float"
-
-
-class EmbedAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """vectors: one JSON fragment per input, b"[0.1,...]" or b'"base64"'. tokens: per input, specials included."""
-
-    vectors: list[bytes]
-    tokens: list[int]
 
 
 class EngineAllocator:
@@ -67,7 +51,7 @@ class EngineModel:
         self._model = model
         self.allocator = EngineAllocator()
         self.spec: Mapping[str, object] = {name: getattr(model.spec, name) for name in _SPEC_FIELDS}
-        self._decoder = msgspec.msgpack.Decoder(EmbedJob)
+        self._decoder = msgspec.msgpack.Decoder(EmbedPayload)
 
     def tainted(self) -> bool:
         """Whether the engine has caught a panic in this process."""
@@ -77,7 +61,7 @@ class EngineModel:
         """One embed job. Raises Refused for an input the model can't take, MemoryError, or engine.EngineError."""
         job = self._decoder.decode(payload)
         try:
-            found = self._model.embed(job.inputs, truncate=job.truncate, normalize=job.normalize)
+            found = self._model.embed(_alike(job.inputs), truncate=job.truncate, normalize=job.normalize)
         except engine.BadShape as error:
             raise Refused("out_of_envelope", str(error), field="input") from error
         except engine.OutOfMemory as error:
@@ -85,7 +69,15 @@ class EngineModel:
         width = self._model.spec.dimensions * _FLOAT_BYTES
         rows = (found.data[start : start + width] for start in range(0, len(found.data), width))
         fragment = as_base64 if job.encoding == "base64" else as_numbers
-        return msgspec.msgpack.encode(EmbedAnswer([fragment(row) for row in rows], list(found.tokens)))
+        return msgspec.msgpack.encode(EmbedResult([fragment(row) for row in rows], list(found.tokens)))
+
+
+def _alike(inputs: list[str | list[int]]) -> list[str] | list[list[int]]:
+    """The same list, known to be all texts or all token ids. Raises Refused."""
+    texts = sum(isinstance(item, str) for item in inputs)
+    if texts not in (0, len(inputs)):
+        raise Refused("malformed", "texts and token ids can't be mixed", field="input")
+    return cast("list[str] | list[list[int]]", inputs)
 
 
 _SPEC_FIELDS = (
