@@ -12,6 +12,7 @@ import mmap
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -19,6 +20,9 @@ import msgspec
 
 from wickguard.records import Cost
 from wickguard.workers.loader import Refused
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
 
 SPEC: Mapping[str, object] = {
     "architecture": "misbehave",
@@ -44,6 +48,7 @@ class Job(msgspec.Struct):
     nbytes: int = 0
     number: int = 0
     text: str = ""
+    arguments: tuple[int, ...] = ()
 
 
 class Misbehaving:
@@ -150,11 +155,120 @@ class Misbehaving:
         time.sleep(job.seconds)
         return b"garbage"
 
+    def do_syscall(self, job: Job) -> bytes:
+        """Make one system call by number; the answer is the errno, "0" when it succeeded."""
+        ctypes.set_errno(0)
+        result = _libc.syscall(ctypes.c_long(job.number), *(ctypes.c_long(word) for word in job.arguments))
+        return b"0" if result >= 0 else str(ctypes.get_errno()).encode()
+
+    def do_open(self, job: Job) -> bytes:
+        """Open a file; number is the flags."""
+        os.close(os.open(job.text, job.number))
+        return b"opened"
+
+    def do_thread(self, job: Job) -> bytes:
+        """Start a thread."""
+        thread = threading.Thread(target=lambda: None)
+        thread.start()
+        thread.join()
+        return b"started"
+
+    def do_limit(self, job: Job) -> bytes:
+        """The limits in force outside a grant's clocks: soft and hard RLIMIT_DATA, files, processes."""
+        limits = (resource.RLIMIT_DATA, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE)
+        return msgspec.msgpack.encode([resource.getrlimit(limit) for limit in limits])
+
     def do_hang_up(self, job: Job) -> bytes:
         """Close the job socket, but go on."""
         os.closerange(3, 64)
         time.sleep(job.seconds)
         return b"gone"
+
+
+def load_slowly(path: str, memory_limit_bytes: int | None) -> Misbehaving:
+    """A loader that takes a while."""
+    time.sleep(0.3)
+    return Misbehaving()
+
+
+def load_nothing(path: str, memory_limit_bytes: int | None) -> Misbehaving:
+    """A loader that says why it can't."""
+    raise ValueError("header of model.safetensors is 12 bytes short")
+
+
+def load_and_crash(path: str, memory_limit_bytes: int | None) -> Misbehaving:
+    """A loader that takes its process down."""
+    os.abort()
+
+
+def load_with_thread(path: str, memory_limit_bytes: int | None) -> Misbehaving:
+    """A loader that breaks the rule: it leaves a thread behind."""
+    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+    return Misbehaving()
+
+
+class Stillborn(Misbehaving):
+    """A model whose workers die before hello: attaching the allocator ends the process."""
+
+    @property
+    def allocator(self) -> None:  # type: ignore[override]
+        """Asked for first in the newborn worker."""
+        os._exit(9)
+
+
+def load_stillborn(path: str, memory_limit_bytes: int | None) -> Stillborn:
+    """A loader whose model can't be attached."""
+    return Stillborn()
+
+
+class HandLedger:
+    """An allocator that counts only what it is told, in the real page."""
+
+    def __init__(self) -> None:
+        self.words: ctypes.Array[ctypes.c_uint64] | None = None
+
+    def attach(self, address: int) -> None:
+        """Map the page's first words."""
+        self.words = (ctypes.c_uint64 * 4).from_address(address)
+
+    def put(self, index: int, value: int) -> None:
+        """Write one word."""
+        assert self.words is not None
+        self.words[index] = value
+
+    def current(self) -> int:
+        """As the page says."""
+        return int(self.words[0]) if self.words is not None else 0
+
+    def reset_peak(self) -> None:
+        """As an engine does."""
+        self.put(1, self.current())
+
+    def set_limit(self, nbytes: int | None) -> None:
+        """As an engine does; 0 is no limit."""
+        self.put(2, nbytes or 0)
+
+
+class WithLedger(Misbehaving):
+    """A model with a hand-kept ledger."""
+
+    allocator = HandLedger()  # type: ignore[assignment]
+
+    def do_breach(self, job: Job) -> bytes:
+        """Say that 5 MiB were in use at most and that nbytes were refused, and abort as an allocator does."""
+        self.allocator.put(1, self.allocator.current() + 5 * 1024 * 1024)
+        self.allocator.put(3, job.nbytes)
+        os.abort()
+
+    def do_retain(self, job: Job) -> bytes:
+        """Let the ledger grow for good."""
+        self.allocator.put(0, self.allocator.current() + job.nbytes)
+        return b"retained"
+
+
+def load_with_ledger(path: str, memory_limit_bytes: int | None) -> WithLedger:
+    """A loader with an allocator."""
+    return WithLedger()
 
 
 def load(path: str, memory_limit_bytes: int | None) -> Misbehaving:

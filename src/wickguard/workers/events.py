@@ -18,6 +18,7 @@ class WorkerBorn(msgspec.Struct, frozen=True):
     model: str
     lane: Lane
     worker: int
+    pid: int
     birth_s: float
 
 

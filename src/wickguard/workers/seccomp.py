@@ -35,11 +35,11 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 _ALLOWED = _words(
-    """read write readv writev pread64 recvfrom sendto recvmsg sendmsg close fstat lseek poll ppoll munmap mremap
+    """read write readv writev pread64 recvfrom sendto  close fstat lseek poll ppoll munmap mremap
     brk madvise futex rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack setitimer getitimer getrusage times
     clock_gettime clock_getres gettimeofday clock_nanosleep nanosleep getpid gettid getppid getuid geteuid
     getgid getegid sched_yield sched_getaffinity getcpu getrandom uname restart_syscall rseq set_robust_list
-    exit exit_group membarrier sysinfo"""
+    exit exit_group sysinfo"""
 )
 
 _KILLED = _words(
@@ -71,7 +71,7 @@ _X86_64 = Architecture(
         """read 0 write 1 close 3 fstat 5 poll 7 lseek 8 mmap 9 mprotect 10 munmap 11 brk 12 rt_sigaction 13
         rt_sigprocmask 14 rt_sigreturn 15 pread64 17 readv 19 writev 20 sched_yield 24 mremap 25 madvise 28
         nanosleep 35 getitimer 36 setitimer 38 getpid 39 socket 41 connect 42 accept 43 sendto 44 recvfrom 45
-        sendmsg 46 recvmsg 47 bind 49 listen 50 socketpair 53 fork 57 vfork 58 execve 59 exit 60 uname 63
+          bind 49 listen 50 socketpair 53 fork 57 vfork 58 execve 59 exit 60 uname 63
         gettimeofday 96 getrusage 98 sysinfo 99 times 100 ptrace 101 getuid 102 getgid 104 geteuid 107
         getegid 108 getppid 110 sigaltstack 131 personality 135 pivot_root 155 chroot 161 mount 165 umount2 166
         swapon 167 swapoff 168 reboot 169 iopl 172 ioperm 173 init_module 175 delete_module 176 gettid 186
@@ -79,7 +79,7 @@ _X86_64 = Architecture(
         clock_nanosleep 230 exit_group 231 tgkill 234 kexec_load 246 add_key 248 request_key 249 keyctl 250
         ppoll 271 unshare 272 set_robust_list 273 accept4 288 perf_event_open 298 prlimit64 302
         open_by_handle_at 304 setns 308 getcpu 309 process_vm_readv 310 process_vm_writev 311 kcmp 312
-        finit_module 313 getrandom 318 bpf 321 execveat 322 userfaultfd 323 membarrier 324 rseq 334
+        finit_module 313 getrandom 318 bpf 321 execveat 322 userfaultfd 323  rseq 334
         pidfd_send_signal 424 io_uring_setup 425 io_uring_enter 426 io_uring_register 427 open_tree 428
         move_mount 429 fsopen 430 pidfd_open 434 pidfd_getfd 438"""
     ),
@@ -95,11 +95,11 @@ _AARCH64 = Architecture(
         restart_syscall 128 tgkill 131 sigaltstack 132 rt_sigaction 134 rt_sigprocmask 135 rt_sigreturn 139
         reboot 142 times 153 uname 160 getrusage 165 getcpu 168 gettimeofday 169 getpid 172 getppid 173
         getuid 174 geteuid 175 getgid 176 getegid 177 gettid 178 sysinfo 179 socket 198 socketpair 199 bind 200
-        listen 201 accept 202 connect 203 sendto 206 recvfrom 207 sendmsg 211 recvmsg 212 brk 214 munmap 215
+        listen 201 accept 202 connect 203 sendto 206 recvfrom 207   brk 214 munmap 215
         mremap 216 add_key 217 request_key 218 keyctl 219 execve 221 mmap 222 swapon 224 swapoff 225
         mprotect 226 madvise 233 perf_event_open 241 accept4 242 prlimit64 261 open_by_handle_at 265 setns 268
         process_vm_readv 270 process_vm_writev 271 kcmp 272 finit_module 273 getrandom 278 bpf 280 execveat 281
-        userfaultfd 282 membarrier 283 rseq 293 pidfd_send_signal 424 io_uring_setup 425 io_uring_enter 426
+        userfaultfd 282  rseq 293 pidfd_send_signal 424 io_uring_setup 425 io_uring_enter 426
         io_uring_register 427 open_tree 428 move_mount 429 fsopen 430 pidfd_open 434 pidfd_getfd 438"""
     ),
 )

@@ -136,7 +136,9 @@ class Staff:
         match frame:
             case Hello() if worker.state is State.BEING_BORN:
                 self.tier = frame.tier
-                self.on_event(WorkerBorn(worker.model, worker.lane, worker.number, clock.now() - worker.seen_at))
+                self.on_event(
+                    WorkerBorn(worker.model, worker.lane, worker.number, worker.pid, clock.now() - worker.seen_at)
+                )
                 self.roster.offer(worker)
                 self._check_started()
             case Reply() if running is not None and running.ending is not None and frame.serial == running.serial:
