@@ -11,8 +11,9 @@ from typing import Literal
 import msgspec
 
 from wickguard.backend import EmbedResult
-from wickguard.dialect.decoding import decode, decode_inputs
+from wickguard.dialect.decoding import SmallCount, decode_inputs, decode_request
 from wickguard.dialect.task import EmbedTask
+from wickguard.modality.text import InputLimits
 from wickguard.rejection import Reason, Rejection
 
 JSON = b"application/json"
@@ -26,7 +27,7 @@ class EmbeddingsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     input: msgspec.Raw
     model: str
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = None
+    dimensions: SmallCount | None = None
     user: str | None = None
 
 
@@ -36,12 +37,12 @@ _REQUEST = msgspec.json.Decoder(EmbeddingsRequest)
 class OpenAI:
     """Spells embeddings and errors as OpenAI's API does."""
 
-    def parse_embed(self, body: bytes, max_inputs: int) -> EmbedTask | Rejection:
+    def parse_embed(self, body: bytes, limits: InputLimits) -> EmbedTask | Rejection:
         """See Dialect."""
-        request = decode(_REQUEST, body)
+        request = decode_request(_REQUEST, body)
         if isinstance(request, Rejection):
             return request
-        inputs = decode_inputs(request.input, "input", max_inputs)
+        inputs = decode_inputs(request.input, "input", limits)
         if isinstance(inputs, Rejection):
             return inputs
         return EmbedTask(

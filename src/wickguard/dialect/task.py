@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from wickguard.backend import EmbedResult
+from wickguard.modality.text import InputLimits
 from wickguard.rejection import Rejection
 
 
@@ -29,8 +30,8 @@ class EmbedTask:
 class Dialect(Protocol):
     """One API's spelling."""
 
-    def parse_embed(self, body: bytes, max_inputs: int) -> EmbedTask | Rejection:
-        """The task in `body`. Allocates at most a constant times len(body) before the number of inputs is known."""
+    def parse_embed(self, body: bytes, limits: InputLimits) -> EmbedTask | Rejection:
+        """The task in `body`. Nothing beyond `limits` is ever built: it is refused from its raw bytes."""
         ...
 
     def render_embed(self, model: str, result: EmbedResult) -> bytes:

@@ -11,9 +11,10 @@ from typing import Literal
 import msgspec
 
 from wickguard.backend import EmbedResult
-from wickguard.dialect.decoding import decode, decode_inputs
+from wickguard.dialect.decoding import SmallCount, decode_inputs, decode_request
 from wickguard.dialect.openai import JSON, particulars, sentence
 from wickguard.dialect.task import EmbedTask
+from wickguard.modality.text import InputLimits
 from wickguard.rejection import Reason, Rejection
 
 _TYPES = {
@@ -34,7 +35,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     normalize: bool = True
     truncation_direction: Literal["right", "Right", "left", "Left"] = "Right"
     prompt_name: str | None = None
-    dimensions: int | None = None
+    dimensions: SmallCount | None = None
 
 
 _REQUEST = msgspec.json.Decoder(EmbedRequest)
@@ -43,9 +44,9 @@ _REQUEST = msgspec.json.Decoder(EmbedRequest)
 class Tei:
     """Spells embeddings and errors as text-embeddings-inference does."""
 
-    def parse_embed(self, body: bytes, max_inputs: int) -> EmbedTask | Rejection:
+    def parse_embed(self, body: bytes, limits: InputLimits) -> EmbedTask | Rejection:
         """See Dialect."""
-        request = decode(_REQUEST, body)
+        request = decode_request(_REQUEST, body)
         if isinstance(request, Rejection):
             return request
         if request.truncation_direction in ("left", "Left"):
@@ -56,7 +57,7 @@ class Tei:
             return Rejection(
                 Reason.UNSUPPORTED_FIELD, "prompts are the operator's; send the text itself", "prompt_name"
             )
-        inputs = decode_inputs(request.inputs, "inputs", max_inputs)
+        inputs = decode_inputs(request.inputs, "inputs", limits)
         if isinstance(inputs, Rejection):
             return inputs
         truncate = True if request.truncate is None else request.truncate

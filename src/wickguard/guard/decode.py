@@ -37,7 +37,11 @@ class Decoder:
 
     def decode(self, raw: RawRequest, dialect: str) -> Call | Rejection:
         """The call in `raw.body`, spelled in `dialect`."""
-        task = self._dialects[dialect].parse_embed(raw.body, self._settings.max_inputs)
+        settings = self._settings
+        # The exact limit of the model is checked when its name is known; until then the largest one holds.
+        most = max((spec.max_tokens for spec in self._models.values()), default=0)
+        limits = text.InputLimits(settings.max_inputs, settings.max_text_bytes, most)
+        task = self._dialects[dialect].parse_embed(raw.body, limits)
         if isinstance(task, Rejection):
             return task
         spec = self._spec(task.model)

@@ -40,6 +40,15 @@ class TextSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class InputLimits:
+    """What may be built from a body at all: inputs in a batch, UTF-8 bytes of a text, ids in a list of token ids."""
+
+    max_inputs: int
+    max_text_bytes: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenBound:
     """What the measuring needs of a model: its position limit, specials per text, most tokens per byte, vocabulary."""
 
@@ -139,6 +148,22 @@ def too_many_inputs(seen: int, most: int, field: str) -> Rejection:
         unit="inputs",
         accepted=f"1 to {most} inputs",
     )
+
+
+def too_long(seen: int, most: int, field: str) -> Rejection:
+    """The refusal of a text with more bytes than the policy allows."""
+    return Rejection(
+        Reason.OUT_OF_ENVELOPE, "the text is too long", field, limit=most, seen=seen, unit="bytes",
+        accepted=f"at most {most} bytes",
+    )  # fmt: skip
+
+
+def too_many_tokens(seen: int, most: int, field: str) -> Rejection:
+    """The refusal of a list of more token ids than any model here takes."""
+    return Rejection(
+        Reason.TOO_MANY_TOKENS, "the list has more tokens than the model takes", field, limit=most, seen=seen,
+        unit="tokens", accepted=f"at most {most} tokens",
+    )  # fmt: skip
 
 
 def _check_text(text: str, settings: TextSettings) -> tuple[str, int, int, str] | None:
