@@ -29,7 +29,9 @@ class EdgeSettings:
     """Byte and time limits. Sizes in bytes, times in seconds.
 
     max_headers: at most 100, which the HTTP parser enforces by itself. min_rate_bytes_s holds after rate_grace_s, so that
-    a slow start is not an attack. max_open_per_caller counts requests between head and answer.
+    a slow start is not an attack. min_piece_bytes: mean size of the pieces in which a body comes, after the first few;
+    each piece costs the same CPU time whatever its size. max_open_per_caller counts requests between head and answer,
+    max_bytes_per_caller their bodies: one caller alone can't use up max_bytes_in_flight.
     """
 
     max_body_bytes: int = 1 * MIB
@@ -39,14 +41,18 @@ class EdgeSettings:
     body_timeout_s: float = 20.0
     min_rate_bytes_s: int = 4 * KIB
     rate_grace_s: float = 3.0
+    min_piece_bytes: int = 64
     max_bytes_in_flight: int = 64 * MIB
+    max_bytes_per_caller: int = 16 * MIB
     max_open_per_caller: int = 64
     default_timeout_s: float = 60.0
     max_timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
-        if not KIB <= self.max_body_bytes <= self.max_bytes_in_flight:
-            raise ConfigError("max_body_bytes must be at least 1k and at most max_bytes_in_flight")
+        if not KIB <= self.max_body_bytes <= self.max_bytes_per_caller <= self.max_bytes_in_flight:
+            raise ConfigError("must be 1k <= max_body_bytes <= max_bytes_per_caller <= max_bytes_in_flight")
+        if not 0 <= self.min_piece_bytes <= KIB:
+            raise ConfigError(f"min_piece_bytes must be 0 to 1k, not {self.min_piece_bytes}")
         if not 1 <= self.max_headers <= 100:
             raise ConfigError(f"max_headers must be 1 to 100, not {self.max_headers}")
         if not KIB <= self.max_head_bytes <= 64 * KIB or not 64 <= self.max_target_bytes <= 64 * KIB:
@@ -65,6 +71,7 @@ class InFlight:
     def __init__(self, settings: EdgeSettings) -> None:
         self._settings = settings
         self._open: dict[str, int] = {}
+        self._bytes: dict[str, int] = {}
         self.bytes_held = 0
 
     @property
@@ -92,16 +99,28 @@ class InFlight:
         else:
             del self._open[tenant]
 
-    def take(self, size_bytes: int) -> bool:
-        """Hold bytes, or hold nothing and return False."""
+    def take(self, tenant: str, size_bytes: int) -> Rejection | None:
+        """Hold bytes for a body of `tenant`, or hold nothing and refuse."""
+        own, most = self._bytes.get(tenant, 0) + size_bytes, self._settings.max_bytes_per_caller
+        if own > most:
+            return Rejection(
+                Reason.OVER_SHARE, "too many bytes of bodies at once", limit=most, seen=own, unit="bytes",
+                accepted="fewer or smaller bodies at once", retry_after_s=1.0,
+            )  # fmt: skip
         if self.bytes_held + size_bytes > self._settings.max_bytes_in_flight:
-            return False
+            return Rejection(Reason.TOO_MANY_BYTES_IN_FLIGHT, "", retry_after_s=1.0)
+        self._bytes[tenant] = own
         self.bytes_held += size_bytes
-        return True
+        return None
 
-    def give_back(self, size_bytes: int) -> None:
+    def give_back(self, tenant: str, size_bytes: int) -> None:
         """Release bytes."""
         self.bytes_held -= size_bytes
+        left = self._bytes.get(tenant, 0) - size_bytes
+        if left > 0:
+            self._bytes[tenant] = left
+        else:
+            self._bytes.pop(tenant, None)
 
 
 def find_route(head: Head, settings: EdgeSettings) -> Route | Rejection:
@@ -128,18 +147,16 @@ def find_route(head: Head, settings: EdgeSettings) -> Route | Rejection:
 
 def screen(head: Head, settings: EdgeSettings) -> Rejection | None:
     """Checks on the head of an inference request, before a byte of its body is read."""
-    expect = head.one(b"expect")
-    if expect is not None and expect.lower() != _CONTINUE:
+    if any(value.lower() != _CONTINUE for value in head.values(b"expect")):
         return Rejection(Reason.EXPECTATION_FAILED, "", "Expect", accepted="100-continue")
-    encoding = head.one(b"content-encoding")
-    if encoding is not None and encoding.strip().lower() != b"identity":
+    if any(value.strip().lower() != b"identity" for value in head.values(b"content-encoding")):
         return Rejection(
             Reason.UNSUPPORTED_ENCODING, "send the body uncompressed", "Content-Encoding", accepted="identity"
         )
     if head.one(b"range") is not None:
         return Rejection(Reason.UNSUPPORTED_FIELD, "ranges make no sense here", "Range", accepted="no Range header")
-    media = (head.one(b"content-type") or b"").split(b";")[0].strip().lower()
-    if media != b"application/json":
+    media = [value.split(b";")[0].strip().lower() for value in head.values(b"content-type")]
+    if media != [b"application/json"]:
         return Rejection(Reason.UNSUPPORTED_MEDIA_TYPE, "", "Content-Type", accepted="application/json")
     return _check_length(head, settings)
 
@@ -147,8 +164,13 @@ def screen(head: Head, settings: EdgeSettings) -> Rejection | None:
 def _check_length(head: Head, settings: EdgeSettings) -> Rejection | None:
     lengths = head.values(b"content-length")
     if not lengths:
-        if head.one(b"transfer-encoding") is None:
+        codings = [value.strip().lower() for value in head.values(b"transfer-encoding")]
+        if not codings:
             return Rejection(Reason.LENGTH_REQUIRED, "say how long the body is", "Content-Length")
+        if codings != [b"chunked"]:
+            return Rejection(
+                Reason.UNSUPPORTED_ENCODING, "send the body uncompressed", "Transfer-Encoding", accepted="chunked"
+            )
         return None
     if len(lengths) > 1 or not lengths[0].isdigit():
         return Rejection(Reason.MALFORMED, "it must be one number", "Content-Length")
@@ -180,12 +202,17 @@ def find_deadline(head: Head, settings: EdgeSettings, now: float) -> Deadline | 
     return Deadline.after(min(int(value) / 1000, settings.max_timeout_s), now, by_client=True)
 
 
-class BodyReader:
-    """Reads one body under the limits; holds its bytes in `flight` until `close`."""
+# Pieces that every body may come in, whatever their size.
+FREE_PIECES = 256
 
-    def __init__(self, settings: EdgeSettings, flight: InFlight, clock: Callable[[], float]) -> None:
+
+class BodyReader:
+    """Reads one body of `tenant` under the limits; holds its bytes in `flight` until `close`."""
+
+    def __init__(self, settings: EdgeSettings, flight: InFlight, tenant: str, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._flight = flight
+        self._tenant = tenant
         self._clock = clock
         self.held = 0
 
@@ -205,16 +232,19 @@ class BodyReader:
             if chunk:
                 if self.held + len(chunk) > settings.max_body_bytes:
                     return too_large(self.held + len(chunk), settings)
-                if not self._flight.take(len(chunk)):
-                    return Rejection(Reason.TOO_MANY_BYTES_IN_FLIGHT, "", retry_after_s=1.0)
+                refusal = self._flight.take(self._tenant, len(chunk))
+                if refusal is not None:
+                    return refusal
                 self.held += len(chunk)
                 chunks.append(chunk)
+                if len(chunks) > FREE_PIECES and self.held < len(chunks) * settings.min_piece_bytes:
+                    return self._too_small(len(chunks))
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def close(self) -> None:
         """Give the held bytes back; the body must not be used any more."""
-        self._flight.give_back(self.held)
+        self._flight.give_back(self._tenant, self.held)
         self.held = 0
 
     def _time_left(self, start: float, due: Deadline) -> float:
@@ -224,6 +254,12 @@ class BodyReader:
         if settings.min_rate_bytes_s:
             until = min(until, start + settings.rate_grace_s + self.held / settings.min_rate_bytes_s)
         return max(0.0, until - self._clock())
+
+    def _too_small(self, pieces: int) -> Rejection:
+        return Rejection(
+            Reason.BODY_TOO_LARGE, "it comes in too many small pieces", limit=FREE_PIECES, seen=pieces, unit="pieces",
+            accepted=f"pieces of {self._settings.min_piece_bytes} bytes or more",
+        )  # fmt: skip
 
     def _too_slow(self) -> Rejection:
         settings = self._settings

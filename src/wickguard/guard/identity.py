@@ -53,6 +53,8 @@ def load_keys(path: Path) -> dict[str, tuple[str, str]]:
         raise ConfigError(
             f"the key file {path} can't be read: {error.strerror}; make one with `wickguard keys add {path} TENANT`"
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}:1: this is not a key file; make one with `wickguard keys add`") from error
     keys: dict[str, tuple[str, str]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
@@ -157,9 +159,10 @@ class Identity:
 
 
 def _key(head: Head) -> bytes | None:
-    value = head.one(b"authorization")
-    if value is not None:
-        scheme, _, key = value.partition(b" ")
+    found = head.values(b"authorization")
+    if found:
+        # Two are as good as none: whoever stands before us may have believed the other one.
+        scheme, _, key = found[0].partition(b" ") if len(found) == 1 else (b"", b"", b"")
         return key.strip() if scheme.lower() == b"bearer" else b""
     return head.one(b"x-api-key")
 

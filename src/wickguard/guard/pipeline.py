@@ -113,7 +113,7 @@ class Pipeline:
         refusal = stages.flight.open(caller.tenant)
         if refusal is not None:
             return refusal
-        reader = BodyReader(stages.edge, stages.flight, clock.now)
+        reader = BodyReader(stages.edge, stages.flight, caller.tenant, clock.now)
         try:
             body = await reader.read(receive, due)
             journey.body_bytes = reader.held
