@@ -46,7 +46,7 @@ class _Waiter:
     call: Call
     quote: Quote
     since: float
-    granted: asyncio.Future[Grant]
+    granted: asyncio.Future[Grant | Rejection]
 
 
 class Admission:
@@ -179,10 +179,25 @@ class Admission:
             if ticket is None:
                 return
             waiter = self._waiters.pop(ticket.id)
+            late = self._too_late(waiter)
+            if late is not None:
+                self._queue.settle(ticket, 0.0)
+                waiter.granted.set_result(late)
+                continue
             self._slots.take(ticket.lane)
             self._memory.hold(ticket.id, ticket.memory_bytes)
             self._running[ticket.id] = ticket
             waiter.granted.set_result(self._grant(waiter, ticket))
+
+    def _too_late(self, waiter: _Waiter) -> Rejection | None:
+        needed = waiter.quote.expected.wall_s * self._settings.q90
+        left = waiter.call.deadline.remaining_s(self._clock())
+        if needed <= left:
+            return None
+        return Rejection(
+            Reason.DEADLINE_EXCEEDED, "when its turn came, too little time was left", limit=round(left, 3),
+            seen=round(needed, 3), unit="seconds",
+        )  # fmt: skip
 
     def _can_start(self, ticket: Ticket) -> bool:
         return self._slots.free(ticket.lane) and self._memory.fits(ticket.memory_bytes)
@@ -204,9 +219,9 @@ class Admission:
 
     def _forget(self, call_id: str, waiter: _Waiter) -> None:
         self._waiters.pop(call_id, None)
-        if waiter.granted.done():
-            # Granted in the same instant in which its caller stopped waiting: nothing ran, nothing is charged.
-            self.release(waiter.granted.result(), 0.0)
-        else:
+        if not waiter.granted.done():
             self._queue.remove(call_id)
             self._dispatch()
+        elif isinstance(grant := waiter.granted.result(), Grant):
+            # Granted in the same instant in which its caller stopped waiting: nothing ran, nothing is charged.
+            self.release(grant, 0.0)
