@@ -38,6 +38,7 @@ class _Tenant:
     counter: float
     waiting: dict[Lane, list[tuple[float, int, str]]] = field(default_factory=lambda: {lane: [] for lane in Lane})
     backlog_s: dict[Lane, float] = field(default_factory=lambda: dict.fromkeys(Lane, 0.0))
+    removed: dict[Lane, int] = field(default_factory=lambda: dict.fromkeys(Lane, 0))
     running: int = 0
 
     @property
@@ -119,18 +120,26 @@ class FairQueue:
         self._retire(ticket.tenant)
 
     def _head(self, tenant: _Tenant, lane: Lane) -> Ticket | None:
-        # Removed tickets stay in the heap until they surface, so that removal is O(1).
+        # Removed tickets stay in the heap until they surface or are too many, so that removal is O(1) on average.
         waiting = tenant.waiting[lane]
         while waiting and waiting[0][2] not in self._tickets:
             heapq.heappop(waiting)
+            tenant.removed[lane] -= 1
         return self._tickets[waiting[0][2]] if waiting else None
 
     def _drop(self, ticket: Ticket) -> None:
-        tenant = self._active[ticket.tenant]
+        tenant, lane = self._active[ticket.tenant], ticket.lane
         del self._tickets[ticket.id]
-        tenant.backlog_s[ticket.lane] -= ticket.price_s
-        if self._head(tenant, ticket.lane) is None:
-            tenant.backlog_s[ticket.lane] = 0.0
+        tenant.removed[lane] += 1
+        tenant.backlog_s[lane] -= ticket.price_s
+        if self._head(tenant, lane) is None:
+            tenant.backlog_s[lane] = 0.0
+        elif 2 * tenant.removed[lane] > len(tenant.waiting[lane]):
+            # Else a caller that queues and leaves, behind one call of its own that stays, would spend our memory until
+            # that one's deadline.
+            tenant.waiting[lane] = [entry for entry in tenant.waiting[lane] if entry[2] in self._tickets]
+            heapq.heapify(tenant.waiting[lane])
+            tenant.removed[lane] = 0
 
     def _activate(self, name: str) -> _Tenant:
         tenant = self._active.get(name)
