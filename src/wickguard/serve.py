@@ -109,7 +109,7 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
             )
             _observe(metrics, running, stages)
             dialects: dict[str, Dialect] = {"openai": OpenAI(), "tei": Tei()}
-            surface = Surface(stages, pipeline, dialects, OpenAI().render_models, metrics, running)
+            surface = Surface(stages, pipeline, dialects, OpenAI().render_models, metrics, running, emit)
             server = _http_server(Application(surface), options)
             serving = asyncio.create_task(server.serve())
             try:

@@ -15,15 +15,17 @@ from typing import Protocol
 
 import msgspec
 
+from wickguard import clock
 from wickguard.backend import EmbedResult
 from wickguard.dialect import problem
 from wickguard.dialect.task import Dialect
 from wickguard.guard import edge
 from wickguard.guard.answer import Answer, refusal, send_answer
 from wickguard.guard.head import Head, Receive, Scope, Send
-from wickguard.guard.pipeline import Pipeline, Served, Stages
+from wickguard.guard.pipeline import Emit, Pipeline, Served, Stages
 from wickguard.guard.routes import Route, Service
 from wickguard.rejection import Reason, Rejection
+from wickguard.telemetry.events import RequestRejected
 from wickguard.telemetry.metrics import CONTENT_TYPE, Metrics
 
 _RESULT = msgspec.msgpack.Decoder(EmbedResult)
@@ -59,6 +61,7 @@ class Surface:
     render_models: Callable[[dict[str, int]], bytes]
     metrics: Metrics
     status: Status
+    emit: Emit
 
 
 class Application:
@@ -81,14 +84,13 @@ class Application:
             answer = await self._answer(request_id, route, head, receive)
         except Exception:
             _LOG.exception("request %s failed inside the server", request_id)
-            dialect = "" if isinstance(route, Rejection) else route.dialect
-            answer = self._refuse(Rejection(Reason.INTERNAL, "report this request id"), request_id, dialect)
+            answer = self._turn_away(Rejection(Reason.INTERNAL, "report this request id"), request_id, route)
         if answer is not None:
             await send_answer(answer, request_id, send, WRITE_TIMEOUT_S)
 
     async def _answer(self, request_id: str, route: Route | Rejection, head: Head, receive: Receive) -> Answer | None:
         if isinstance(route, Rejection):
-            return self._refuse(route, request_id, "")
+            return self._turn_away(route, request_id, route)
         if not route.inference:
             return self._inform(request_id, route, head)
         served = await self._surface.pipeline.serve(request_id, route, head, receive)
@@ -106,6 +108,19 @@ class Application:
         usage = served.outcome.usage
         timing = f"cpu;dur={usage.cpu_s * 1e3:.2f}, run;dur={usage.wall_s * 1e3:.2f}, mem;desc={usage.peak_bytes}"
         return Answer(200, body, headers=[(b"server-timing", timing.encode())])
+
+    def _turn_away(self, rejection: Rejection, request_id: str, route: Route | Rejection) -> Answer:
+        # A refusal that the pipeline has not seen and so has not reported.
+        path, dialect = ("unknown", "") if isinstance(route, Rejection) else (route.path, route.dialect)
+        self._surface.emit(
+            RequestRejected(
+                at=clock.utc(), request_id=request_id, route=path, tenant="unknown",
+                pool="unknown", reason=rejection.reason, status=rejection.meaning.status,
+                stage="serve" if rejection.reason is Reason.INTERNAL else "route", detail=rejection.detail, body_bytes=0,
+                elapsed_s=0.0, limit=rejection.limit, seen=rejection.seen,
+            )
+        )  # fmt: skip
+        return self._refuse(rejection, request_id, dialect)
 
     def _refuse(self, rejection: Rejection, request_id: str, dialect: str) -> Answer:
         if dialect:
@@ -125,7 +140,7 @@ class Application:
                 return _state("ready", surface.status.ready())
         caller = surface.stages.identity.identify(head)
         if isinstance(caller, Rejection) and not (route.service is Service.METRICS and head.peer.startswith("127.")):
-            return self._refuse(caller, request_id, route.dialect)
+            return self._turn_away(caller, request_id, route)
         if route.service is Service.METRICS:
             return Answer(200, surface.metrics.render(), CONTENT_TYPE.encode())
         return Answer(200, surface.render_models(surface.status.models()))

@@ -87,22 +87,23 @@ class AuditLog:
                 lost = events.AuditDropped(at=event.at, count=self.dropped - reported)
                 reported = self.dropped
                 lines = self._encoder.encode(lost) + b"\n" + lines
-            if size + len(lines) > self._settings.max_bytes:
-                self._rotate()
-                size = 0
             try:
+                if size + len(lines) > self._settings.max_bytes:
+                    self._rotate()
+                    size = 0
                 self._file.write(lines)
                 size += len(lines)
-            except OSError:
+            except (OSError, ConfigError):
+                # A full disk, or a directory that has gone: lines are lost and counted, the thread goes on.
                 self.dropped += 1
                 self._on_drop(1)
         self._file.close()
 
     def _rotate(self) -> None:
-        self._file.close()
         for number in range(self._settings.keep - 1, 0, -1):
             older = self._path.with_name(f"{self._path.name}.{number}")
             if older.exists():
                 older.replace(self._path.with_name(f"{self._path.name}.{number + 1}"))
         self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-        self._file = self._open()
+        full, self._file = self._file, self._open()
+        full.close()
