@@ -25,6 +25,8 @@ def load(path: Path) -> Policy:
         source = path.read_text()
     except OSError as error:
         raise ConfigError(f"the policy {path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}:1: not valid TOML: it is not UTF-8 text") from error
     return parse(source, str(path))
 
 
@@ -33,7 +35,9 @@ def parse(source: str, name: str) -> Policy:
     try:
         document = tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: not valid TOML: {error}") from error
+        at = re.search(r"at line (\d+)", str(error))
+        last = source.count("\n") + 1
+        raise ConfigError(f"{name}:{at[1] if at else last}: not valid TOML: {error}") from error
     sections = {item.name: item for item in dataclasses.fields(Policy)}
     made: dict[str, Any] = {}
     for section, table in document.items():
@@ -47,7 +51,10 @@ def parse(source: str, name: str) -> Policy:
     try:
         return Policy(**made)
     except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from error
+        # Two sections disagree; the message names the key that is too large.
+        named = re.search(r"(\w+)\.(\w+)", str(error))
+        line = _line(source, named[1], named[2]) if named else 1
+        raise ConfigError(f"{name}:{line}: {error}") from error
 
 
 def _make(kind: type, section: str, table: dict[str, Any], where: tuple[str, str]) -> Any:
