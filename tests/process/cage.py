@@ -34,7 +34,7 @@ _ids = itertools.count(1)
 
 def spec(mark: str, load: str = "load", name: str = "m") -> ZygoteSpec:
     """A model that misbehaves; every process of it carries the mark in its environment."""
-    env = (("PYTHONPATH", str(ROOT)), (MARK, mark))
+    env = (("PYTHONPATH", os.pathsep.join((str(ROOT / "build" / "faults"), str(ROOT)))), (MARK, mark))
     return ZygoteSpec(name, "/nowhere", f"tests.process.misbehave:{load}", env)
 
 

@@ -271,6 +271,60 @@ def load_with_ledger(path: str, memory_limit_bytes: int | None) -> WithLedger:
     return WithLedger()
 
 
+class Faulty(Misbehaving):
+    """The engine's test build, with its planted faults, in place of a model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import wickguard_engine  # noqa: PLC0415 (only this loader may touch the engine, and only its test build)
+
+        from wickguard.workers.prepare import EngineAllocator  # noqa: PLC0415
+
+        if not wickguard_engine.build_info()["faults"]:
+            raise RuntimeError("this is not the engine's test build")
+        self._engine = wickguard_engine
+        self.allocator = EngineAllocator()  # type: ignore[assignment]
+
+    def tainted(self) -> bool:
+        """As the real loader."""
+        return bool(self._engine.panicked())
+
+    def do_engine_leak(self, job: Job) -> bytes:
+        """Keep nbytes for ever."""
+        self._engine.faults.leak(job.nbytes)  # type: ignore[attr-defined]
+        return b"leaked"
+
+    def do_engine_panic(self, job: Job) -> bytes:
+        """A Rust panic inside a call."""
+        self._engine.faults.panic()  # type: ignore[attr-defined]
+        return b"no panic"
+
+    def do_engine_allocate(self, job: Job) -> bytes:
+        """Allocate nbytes in Rust."""
+        self._engine.faults.allocate(job.nbytes)  # type: ignore[attr-defined]
+        return b"allocated"
+
+    def do_engine_spin(self, job: Job) -> bytes:
+        """Spin without the GIL."""
+        self._engine.faults.spin(job.seconds)  # type: ignore[attr-defined]
+        return b"spun"
+
+    def do_engine_abort(self, job: Job) -> bytes:
+        """std::process::abort."""
+        self._engine.faults.abort()  # type: ignore[attr-defined]
+        return b"no abort"
+
+    def do_engine_segfault(self, job: Job) -> bytes:
+        """Read a null pointer in Rust."""
+        self._engine.faults.segfault()  # type: ignore[attr-defined]
+        return b"no fault"
+
+
+def load_faults(path: str, memory_limit_bytes: int | None) -> Faulty:
+    """A loader of the engine's test build."""
+    return Faulty()
+
+
 def load(path: str, memory_limit_bytes: int | None) -> Misbehaving:
     """The loader."""
     return Misbehaving()

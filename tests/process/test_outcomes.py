@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 
+import msgspec
 import pytest
 from tests.process.cage import cage, job
 
+from wickguard.backend import Refusal
 from wickguard.records import Cost, OutcomeKind
 from wickguard.units import MIB
 from wickguard.workers.events import WorkerDied
-from wickguard.workers.protocol import Refusal
 
 
 def test_result_comes_back_when_a_call_completes() -> None:
@@ -116,7 +117,9 @@ def test_refused_by_worker_when_the_model_refuses() -> None:
         async with cage() as c:
             outcome = await c.run("refuse", text="600 tokens", number=600)
             assert outcome.kind is OutcomeKind.REFUSED_BY_WORKER
-            assert Refusal.from_json(outcome.detail) == Refusal("too_many_tokens", "600 tokens", "input", 512, 600)
+            assert msgspec.json.decode(outcome.detail, type=Refusal) == Refusal(
+                "too_many_tokens", "600 tokens", "input", 512, 600
+            )
 
     asyncio.run(scenario())
 

@@ -16,10 +16,10 @@ from wickguard.records import Cost
 
 
 class Refused(Exception):  # noqa: N818 (it is an answer, not an error)
-    """The input is not acceptable, for a reason only the worker could see. Fields as in protocol.Refusal."""
+    """The input is not acceptable, for a reason only the worker could see. Fields as in backend.Refusal."""
 
     def __init__(
-        self, reason: str, detail: str, *, field: str = "", limit: int | None = None, seen: int | None = None
+        self, reason: str, detail: str, *, field: str | None = None, limit: int | None = None, seen: int | None = None
     ) -> None:
         super().__init__(detail)
         self.reason, self.detail, self.field, self.limit, self.seen = reason, detail, field, limit, seen

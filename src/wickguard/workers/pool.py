@@ -233,6 +233,8 @@ class Pool:
         usage = Cost(cpu_of_last_call(worker, note, wall_s), wall_s, note.peak_bytes)
         kind = OutcomeKind.ABANDONED if running.abandoned else OutcomeKind.CRASHED if stale else verdict.kind
         detail = f"worker {worker.number}: {note.death.value}" + (f", signal {note.signal}" if note.signal else "")
+        if note.exit_code:
+            detail += f", exit code {note.exit_code}"
         if note.breach_bytes:
             detail += f", an allocation of {note.breach_bytes} bytes was over the grant"
         return Outcome(kind, usage, None, detail, worker.number, retryable=verdict.retryable or stale)

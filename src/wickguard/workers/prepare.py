@@ -8,6 +8,7 @@ about an input becomes Refused, and about memory MemoryError. It must not know H
 from __future__ import annotations
 
 import base64
+import re
 import struct
 from collections.abc import Mapping
 from typing import cast
@@ -22,6 +23,8 @@ from wickguard.units import format_bytes
 from wickguard.workers.loader import Refused
 
 _FLOAT_BYTES = 4
+# "input 0 has 602 tokens with the special ones; the limit is 512", "... has more than 512 tokens ..." (counting stops there)
+_TOO_MANY = re.compile(r"has (?:more than )?(?P<seen>\d+) tokens .*limit is (?P<limit>\d+)")
 
 
 class EngineAllocator:
@@ -63,13 +66,21 @@ class EngineModel:
         try:
             found = self._model.embed(_alike(job.inputs), truncate=job.truncate, normalize=job.normalize)
         except engine.BadShape as error:
-            raise Refused("out_of_envelope", str(error), field="input") from error
+            raise _refused(str(error)) from error
         except engine.OutOfMemory as error:
             raise MemoryError(str(error)) from error
         width = self._model.spec.dimensions * _FLOAT_BYTES
         rows = (found.data[start : start + width] for start in range(0, len(found.data), width))
         fragment = as_base64 if job.encoding == "base64" else as_numbers
         return msgspec.msgpack.encode(EmbedResult([fragment(row) for row in rows], list(found.tokens)))
+
+
+def _refused(message: str) -> Refused:
+    """The engine's words about an input; too many tokens is a reason of its own, with the numbers."""
+    found = _TOO_MANY.search(message)
+    if found is None:
+        return Refused("out_of_envelope", message, field="input")
+    return Refused("too_many_tokens", message, field="input", limit=int(found["limit"]), seen=int(found["seen"]))
 
 
 def _alike(inputs: list[str | list[int]]) -> list[str] | list[list[int]]:

@@ -187,31 +187,6 @@ class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, a
 WorkerFrame = Hello | Reply
 
 
-class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why a worker refused an input only it could judge; `Outcome.detail` holds it as JSON.
-
-    reason is a machine code (e.g. "too_many_tokens"), field the part of the request, limit and seen the numbers.
-    """
-
-    reason: str
-    detail: str
-    field: str = ""
-    limit: int | None = None
-    seen: int | None = None
-
-    def to_json(self) -> str:
-        """The text that goes into `Outcome.detail`."""
-        return msgspec.json.encode(self).decode()
-
-    @classmethod
-    def from_json(cls, text: str) -> Refusal:
-        """The refusal in an `Outcome.detail`. Raises ProtocolError when there is none."""
-        try:
-            return msgspec.json.decode(text, type=cls)
-        except msgspec.MsgspecError as error:
-            raise ProtocolError(f"not a refusal: {error}") from error
-
-
 def encode_control(message: Message) -> bytes:
     """One packet. Raises ProtocolError over CONTROL_BYTES."""
     data = msgspec.msgpack.encode(message)

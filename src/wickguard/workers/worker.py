@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import msgspec
 
+from wickguard.backend import Refusal
 from wickguard.errors import ProtocolError
 from wickguard.records import Cost, Lane, OutcomeKind
 from wickguard.workers.confine import Birth, confine
@@ -24,7 +25,7 @@ from wickguard.workers.death import EXIT_CONFINEMENT, EXIT_PROTOCOL, EXIT_RETIRE
 from wickguard.workers.grant import Grants
 from wickguard.workers.ledger import LedgerPage
 from wickguard.workers.loader import Loaded, Refused
-from wickguard.workers.protocol import HEADER_BYTES, Hello, JobFrame, Refusal, Reply, encode_frame, frame_length
+from wickguard.workers.protocol import HEADER_BYTES, Hello, JobFrame, Reply, encode_frame, frame_length
 from wickguard.workers.settings import WorkerSettings
 
 _DETAIL_CHARS = 2000
@@ -123,7 +124,7 @@ class Calls:
             refusal = Refusal(
                 refused.reason, refused.detail[:_DETAIL_CHARS], refused.field, refused.limit, refused.seen
             )
-            return Ending(OutcomeKind.REFUSED_BY_WORKER, detail=refusal.to_json())
+            return Ending(OutcomeKind.REFUSED_BY_WORKER, detail=msgspec.json.encode(refusal).decode())
         except MemoryError as error:
             return Ending(OutcomeKind.OUT_OF_MEMORY, detail=_text(error), retiring="memory")
         except Exception as error:  # whatever a model raises is its call's failure, and no one else's

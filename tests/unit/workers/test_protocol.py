@@ -18,7 +18,6 @@ from wickguard.workers.protocol import (
     JobFrame,
     Kill,
     LoadFailed,
-    Refusal,
     ToArbiter,
     encode_control,
     encode_frame,
@@ -59,18 +58,3 @@ def test_length_is_bounded_when_the_header_is_anything(header: bytes) -> None:
         assert frame_length(header, 1000) <= 1000
     except ProtocolError:
         assert int.from_bytes(header, "little") > 1000
-
-
-def test_refusal_survives_when_it_travels_as_text() -> None:
-    """The fields arrive as they were."""
-    refusal = Refusal("too_many_tokens", "input 3 has 600", "input[3]", 512, 600)
-    assert Refusal.from_json(refusal.to_json()) == refusal
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{}", "null", '{"reason": 1, "detail": "x"}', '{"reason":"a","detail":"b","more":1}']
-)
-def test_refusal_is_rejected_when_the_text_is_something_else(text: str) -> None:
-    """An Outcome.detail that is no refusal raises ProtocolError."""
-    with pytest.raises(ProtocolError):
-        Refusal.from_json(text)
