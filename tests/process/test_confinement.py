@@ -62,6 +62,7 @@ def test_tier_names_what_is_in_force_when_a_pool_has_started() -> None:
             assert tier.landlock_abi == landlock.kernel_abi()
             assert ("landlock" in dict(tier.missing)) is (landlock.kernel_abi() == 0)
             assert "ledger" not in tier.active()
+            assert tier.cgroup is not ("cgroup" in dict(tier.missing))
             assert str(tier).startswith("timers, ")
 
     asyncio.run(scenario())

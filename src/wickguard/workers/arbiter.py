@@ -19,7 +19,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from wickguard import clock
+from wickguard.records import Lane
 from wickguard.workers import kernel
+from wickguard.workers.cgroup import Group, NotDelegatedError, delegated
 from wickguard.workers.channel import Channel, ChannelClosedError
 from wickguard.workers.death import EXIT_PROTOCOL
 from wickguard.workers.nursery import Nursery, Stage, Ward, signal_pidfd
@@ -58,12 +60,13 @@ class Arbiter:
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._wakeup_fd = wakeup_fd
+        self._group, self._no_group = _group(configure)
         self._listen(front.fileno(), self._orders)
         self._listen(wakeup_fd, self._reap)
 
     def serve(self) -> None:
         """Until the front has gone. Raises FrontGoneError then."""
-        self._say(ArbiterUp("", "not delegated"))
+        self._say(ArbiterUp(self._group is not None, self._no_group))
         while True:
             self._maintain()
             for fd, _ in self._poll.poll(self._timeout_ms()):
@@ -87,7 +90,9 @@ class Arbiter:
             try:
                 os.waitpid(-1, 0)
             except ChildProcessError:
-                return
+                break
+        if self._group is not None:
+            self._group.remove()
 
     def _maintain(self) -> None:
         now = clock.now()
@@ -96,9 +101,21 @@ class Arbiter:
                 continue
             if nursery.stage is Stage.WAITING:
                 channel = nursery.start_zygote()
+                self._admit(nursery.zygote_pid)
                 self._listen(channel.fileno(), lambda nursery=nursery: self._news(nursery))  # type: ignore[misc]
             else:
                 self._guarded(nursery, nursery.order_births)
+
+    def _admit(self, zygote_pid: int) -> None:
+        """Put a zygote into the group, so that its workers are born there; a group that refuses is given up, and said so."""
+        if self._group is None:
+            return
+        try:
+            self._group.join(zygote_pid)
+        except OSError as error:
+            self._group.remove()
+            self._group, self._no_group = None, f"{self._group.path}: {error.strerror}"
+            self._say(ArbiterUp(False, self._no_group))
 
     def _timeout_ms(self) -> float | None:
         now = clock.now()
@@ -227,6 +244,15 @@ class Arbiter:
     def _forget(self, fd: int) -> None:
         del self._handlers[fd]
         self._poll.unregister(fd)
+
+
+def _group(configure: Configure) -> tuple[Group | None, str]:
+    """The cgroup for zygotes and workers, or why there is none. Room for all twice: the dead count until they are reaped."""
+    each = 1 + sum(configure.settings.workers(lane) for lane in Lane)
+    try:
+        return delegated(f"wickguard-{os.getpid()}", 2 * each * len(configure.models)), ""
+    except NotDelegatedError as error:
+        return None, str(error)
 
 
 def main() -> None:

@@ -138,10 +138,10 @@ class ZygoteDied(Message, frozen=True):
 
 
 class ArbiterUp(Message, frozen=True):
-    """arbiter -> front, once: which cgroup it may use, as text for people ("" = none)."""
+    """arbiter -> front, once: whether zygotes and workers have a cgroup of their own, or why not."""
 
-    cgroup: str
-    cgroup_reason: str
+    cgroup: bool
+    why_not: str
 
 
 ToArbiter = Configure | Arm | Disarm | Kill | Hold

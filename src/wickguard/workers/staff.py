@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from wickguard import clock
 from wickguard.backend import ModelSpec
 from wickguard.errors import ModelError, ProtocolError
@@ -79,6 +81,7 @@ class Staff:
         self.models: dict[str, ModelSpec] = {}
         self.counts = Counts()
         self.tier = Tier()
+        self._arbiter = ArbiterUp(False, "unknown")
         self.started: asyncio.Future[None] | None = None
         self._next_worker = 1
         self._start_failures: Counter[str] = Counter()
@@ -107,7 +110,7 @@ class Staff:
                 self.models.pop(model, None)
                 self._start_failed(text)
             case ArbiterUp():
-                pass
+                self._arbiter = message
         for fd in descriptors:
             os.close(fd)
 
@@ -135,7 +138,7 @@ class Staff:
         worker.cpu_total_s = frame.cpu_total_s
         match frame:
             case Hello() if worker.state is State.BEING_BORN:
-                self.tier = frame.tier
+                self.tier = self._arbiter_adds(frame.tier)
                 self.on_event(
                     WorkerBorn(worker.model, worker.lane, worker.number, worker.pid, clock.now() - worker.seen_at)
                 )
@@ -147,6 +150,12 @@ class Staff:
                 self._after_reply(worker, frame)
             case _:
                 self._breach(worker, ProtocolError("a frame that nobody asked for"))
+
+    def _arbiter_adds(self, tier: Tier) -> Tier:
+        """What a worker can't know about itself: its cgroup."""
+        if self._arbiter.cgroup:
+            return msgspec.structs.replace(tier, cgroup=True)
+        return msgspec.structs.replace(tier, missing=(*tier.missing, ("cgroup", self._arbiter.why_not)))
 
     def _after_reply(self, worker: Worker, reply: Reply) -> None:
         self._tell(Disarm(worker.number))
