@@ -113,8 +113,9 @@ class Arbiter:
         try:
             self._group.join(zygote_pid)
         except OSError as error:
+            self._no_group = f"{self._group.path}: {error.strerror}"
             self._group.remove()
-            self._group, self._no_group = None, f"{self._group.path}: {error.strerror}"
+            self._group = None
             self._say(ArbiterUp(False, self._no_group))
 
     def _timeout_ms(self) -> float | None:
