@@ -33,7 +33,9 @@ SENTENCES = [
     "Fresh bread and coffee are served from six in the morning.",
     "A short note on keeping tomatoes alive through the winter.",
 ]
-WORD_CYCLE = "river stone market window silver garden morning paper winter candle bridge forest doctor music kitchen number "
+WORD_CYCLE = (
+    "river stone market window silver garden morning paper winter candle bridge forest doctor music kitchen number "
+)
 
 
 def embeddings(texts: str | list[str], key: str) -> bytes:
@@ -56,7 +58,9 @@ def run_load(port: int, keys: dict[str, str], kind: str, seed: int) -> tuple[lis
     async def timeline() -> tuple[list[Sample], dict[int, int]]:
         tally = AttackTally()
         jobs = [
-            good_tenant(port, name, [embeddings(text, keys[name]) for text in SENTENCES], 5.0, 3 * PHASE_S, seed + index)
+            good_tenant(
+                port, name, [embeddings(text, keys[name]) for text in SENTENCES], 5.0, 3 * PHASE_S, seed + index
+            )
             for index, name in enumerate(GOOD)
         ]
         attacks = []

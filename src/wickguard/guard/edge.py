@@ -9,12 +9,12 @@ tenants' prices or queues.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wickguard.deadline import Deadline
 from wickguard.errors import ConfigError
-from wickguard.guard.head import Head, Message, Receive
+from wickguard.guard.head import Head, Receive
 from wickguard.guard.routes import ROUTES, Route
 from wickguard.rejection import Reason, Rejection
 from wickguard.units import KIB, MIB
@@ -221,9 +221,9 @@ class BodyReader:
         settings, start = self._settings, self._clock()
         chunks: list[bytes] = []
         while True:
-            left = self._time_left(start, due)
             try:
-                message = await asyncio.wait_for(_as_coroutine(receive()), left)
+                async with asyncio.timeout(self._time_left(start, due)):
+                    message = await receive()
             except TimeoutError:
                 return self._too_slow()
             if message["type"] == "http.disconnect":
@@ -268,7 +268,3 @@ class BodyReader:
             accepted=f"the whole body in {settings.body_timeout_s:g} s, and after {settings.rate_grace_s:g} s "
             f"at least {settings.min_rate_bytes_s} bytes a second",
         )  # fmt: skip
-
-
-async def _as_coroutine(awaitable: Awaitable[Message]) -> Message:
-    return await awaitable

@@ -34,7 +34,7 @@ class Head:
             method=scope["method"],
             path=scope["path"],
             query=scope.get("query_string", b""),
-            headers=tuple((bytes(name), bytes(value)) for name, value in headers),
+            headers=tuple(headers),
             peer=client[0] if client else "",
         )
 
@@ -44,5 +44,7 @@ class Head:
 
     def one(self, name: bytes) -> bytes | None:
         """The value of a header that may come once; None when it is absent."""
-        found = self.values(name)
-        return found[0] if found else None
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None

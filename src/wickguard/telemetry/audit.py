@@ -1,15 +1,17 @@
 """The audit log: one JSON line per request that was settled or refused.
 
 Who, what features, what was quoted, granted and used, how it ended and why; never a payload. Written by a thread of its own
-from a bounded queue, so that a slow disk costs lines (counted, and reported in the log itself) and never a request.
+from a bounded queue, so that a slow disk costs lines (counted, and reported in the log itself) and never a request. The thread
+looks at the queue a few times a second instead of being woken for each line: under a flood of refusals the hand-overs of the
+interpreter's lock cost more than the refusals (measured: 700 against 300 us each).
 Rotated by size: FILE, FILE.1, FILE.2 ... It must not know the pipeline.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,10 @@ import msgspec
 from wickguard.errors import ConfigError
 from wickguard.telemetry import events
 from wickguard.units import KIB, MIB
+
+# Seconds between looks at the queue, and lines written at once; together far above any rate of refusals.
+FLUSH_S = 0.1
+BATCH_LINES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +52,14 @@ class AuditLog:
     def __init__(self, settings: AuditSettings, on_drop: Callable[[int], None] = lambda count: None) -> None:
         self._settings = settings
         self._path = Path(settings.path)
-        self._queue: queue.Queue[events.Event | None] = queue.Queue(settings.queue_lines)
+        self._queue: deque[events.Event] = deque()
+        self._closing = threading.Event()
         self._on_drop = on_drop
         self._encoder = msgspec.json.Encoder()
         self.dropped = 0
         self._file = self._open()
+        self._size = self._path.stat().st_size
+        self._reported = 0
         self._thread = threading.Thread(target=self._write_all, name="audit", daemon=True)
         self._thread.start()
 
@@ -58,16 +67,19 @@ class AuditLog:
         """Queue one event; never waits."""
         if not isinstance(event, events.CallSettled | events.RequestRejected):
             return
-        try:
-            self._queue.put_nowait(event)
-        except queue.Full:
-            self.dropped += 1
-            self._on_drop(1)
+        if len(self._queue) >= self._settings.queue_lines:
+            self._drop(1)
+        else:
+            self._queue.append(event)
 
     def close(self) -> None:
         """Write what is queued and close the file."""
-        self._queue.put(None)
+        self._closing.set()
         self._thread.join()
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        self._on_drop(count)
 
     def _open(self) -> BinaryIO:
         try:
@@ -79,25 +91,35 @@ class AuditLog:
         return os.fdopen(descriptor, "ab", buffering=0)
 
     def _write_all(self) -> None:
-        size = self._path.stat().st_size
-        reported = 0
-        while (event := self._queue.get()) is not None:
-            lines = self._encoder.encode(event) + b"\n"
-            if self.dropped > reported:
-                lost = events.AuditDropped(at=event.at, count=self.dropped - reported)
-                reported = self.dropped
-                lines = self._encoder.encode(lost) + b"\n" + lines
-            try:
-                if size + len(lines) > self._settings.max_bytes:
-                    self._rotate()
-                    size = 0
-                self._file.write(lines)
-                size += len(lines)
-            except (OSError, ConfigError):
-                # A full disk, or a directory that has gone: lines are lost and counted, the thread goes on.
-                self.dropped += 1
-                self._on_drop(1)
+        closing = False
+        while not closing:
+            closing = self._closing.wait(FLUSH_S)
+            while self._queue:
+                self._write(self._take())
         self._file.close()
+
+    def _take(self) -> list[bytes]:
+        """Some lines, encoded; a report of lost ones first."""
+        lines: list[bytes] = []
+        if self.dropped > self._reported:
+            lost = events.AuditDropped(at=self._queue[0].at, count=self.dropped - self._reported)
+            self._reported = self.dropped
+            lines.append(self._encoder.encode(lost) + b"\n")
+        while self._queue and len(lines) < BATCH_LINES:
+            lines.append(self._encoder.encode(self._queue.popleft()) + b"\n")
+        return lines
+
+    def _write(self, lines: list[bytes]) -> None:
+        data = b"".join(lines)
+        try:
+            if self._size and self._size + len(data) > self._settings.max_bytes:
+                self._rotate()
+                self._size = 0
+            self._file.write(data)
+            self._size += len(data)
+        except (OSError, ConfigError):
+            # A full disk, or a directory that has gone: lines are lost and counted, the thread goes on.
+            self._drop(len(lines))
 
     def _rotate(self) -> None:
         for number in range(self._settings.keep - 1, 0, -1):
