@@ -72,6 +72,9 @@ class Metrics:
         self.spent = Counter(
             "wickguard_cpu_seconds_total", "CPU time by outcome.", ["model", "outcome"], registry=registry
         )
+        self._watch_processes(registry)
+
+    def _watch_processes(self, registry: CollectorRegistry) -> None:
         self.workers_started = Counter(
             "wickguard_workers_started_total", "Worker processes forked.", ["model", "lane"], registry=registry
         )
