@@ -27,6 +27,11 @@ _TYPES = {
 }
 
 
+def _spell(field: str | None) -> str | None:
+    # Workers call the inputs `input`, whatever the dialect.
+    return "inputs" + field.removeprefix("input") if field is not None and field.split("[")[0] == "input" else field
+
+
 class EmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /embed."""
 
@@ -76,7 +81,7 @@ class Tei:
             "error": sentence(rejection),
             "error_type": _TYPES.get(rejection.meaning.status, kind),
             "code": str(rejection.reason),
-            "param": rejection.field,
+            "param": _spell(rejection.field),
             **particulars(rejection),
             "request_id": request_id,
         }

@@ -86,7 +86,7 @@ def explain(grant: Grant, outcome: Outcome) -> Rejection | None:
     if reason is None:
         return None
     if outcome.retryable:
-        return Rejection(Reason.NOT_READY, "a process was lost; nothing was charged", retry_after_s=1.0)
+        return Rejection(Reason.NOT_READY, "the call could not be run now; nothing was charged", retry_after_s=1.0)
     match outcome.kind:
         case OutcomeKind.REFUSED_BY_WORKER:
             return _worker_refusal(outcome, reason)

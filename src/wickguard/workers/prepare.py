@@ -24,7 +24,8 @@ from wickguard.workers.loader import Refused
 
 _FLOAT_BYTES = 4
 # "input 0 has 602 tokens with the special ones; the limit is 512", "... has more than 512 tokens ..." (counting stops there)
-_TOO_MANY = re.compile(r"has (?:more than )?(?P<seen>\d+) tokens .*limit is (?P<limit>\d+)")
+_INDEX = re.compile(r"input (\d+) ")
+_TOO_MANY = re.compile(r"\btokens with the special ones; the limit is (\d+)")
 
 
 class EngineAllocator:
@@ -76,11 +77,16 @@ class EngineModel:
 
 
 def _refused(message: str) -> Refused:
-    """The engine's words about an input; too many tokens is a reason of its own, with the numbers."""
-    found = _TOO_MANY.search(message)
-    if found is None:
-        return Refused("out_of_envelope", message, field="input")
-    return Refused("too_many_tokens", message, field="input", limit=int(found["limit"]), seen=int(found["seen"]))
+    """The engine's words about an input; too many tokens is a reason of its own, with the limit.
+
+    How many there are in all nobody knows: the engine stops counting at the limit.
+    """
+    index = _INDEX.match(message)
+    field = f"input[{index[1]}]" if index else "input"
+    limit = _TOO_MANY.search(message)
+    if limit is None:
+        return Refused("out_of_envelope", message, field=field)
+    return Refused("too_many_tokens", message, field=field, limit=int(limit[1]))
 
 
 def _alike(inputs: list[str | list[int]]) -> list[str] | list[list[int]]:
