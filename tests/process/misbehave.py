@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from wickguard.records import Cost
+from wickguard.records import Cost, OutcomeKind
 from wickguard.workers.loader import Refused
+from wickguard.workers.protocol import Reply, encode_frame
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -154,6 +155,17 @@ class Misbehaving:
                 os.write(fd, job.number.to_bytes(4, "little") + job.text.encode())
         time.sleep(job.seconds)
         return b"garbage"
+
+    def do_lie(self, job: Job) -> bytes:
+        """Use CPU, then answer by hand that there was none, and a peak of nbytes; never return."""
+        self.do_spin(job)
+        serial = 1  # the first call of a pool
+        frame = encode_frame(Reply(serial, OutcomeKind.COMPLETED, b"lied", "", 0.0, 0.0, job.nbytes, ""), 1 << 20)
+        for fd in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.write(fd, frame)
+        time.sleep(30)
+        return b""
 
     def do_syscall(self, job: Job) -> bytes:
         """Make one system call by number; the answer is the errno, "0" when it succeeded."""

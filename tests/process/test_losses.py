@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -69,6 +70,41 @@ def test_calls_are_retryable_and_arbiter_replaced_when_the_arbiter_is_killed() -
             assert c.pool.arbiter_pid != before
             assert len(c.seen(ArbiterLost)) == 1
             assert (await c.run("echo", text="on")).result == b"on"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("who", ["arbiter", "zygote"])
+def test_call_ends_and_tree_is_replaced_when_a_supervisor_hangs(who: str) -> None:
+    """SIGSTOP: the kernel still stops the work at its grant; a death nobody reports is taken as the loss of the arbiter."""
+
+    async def scenario() -> None:
+        async with cage() as c:
+            os.kill(c.pool.arbiter_pid if who == "arbiter" else c.zygote_pid(), signal.SIGSTOP)
+            outcome = await c.run("spin", Cost(0.1, 30.0, MIB), seconds=30)
+            assert (outcome.kind, outcome.retryable) == (OutcomeKind.CRASHED, True)
+            assert outcome.usage.cpu_s <= 0.1
+            await c.full()
+            assert len(c.seen(ArbiterLost)) == 1
+            assert (await c.run("echo", text="on")).result == b"on"
+
+    asyncio.run(scenario())
+
+
+def test_zygote_lives_on_when_it_cannot_fork() -> None:
+    """No descriptors left: births fail and are tried again later, while the workers that live serve on."""
+
+    async def scenario() -> None:
+        async with cage(backoff_base_s=0.01, backoff_max_s=0.05) as c:
+            zygote = c.zygote_pid()
+            before = resource.prlimit(zygote, resource.RLIMIT_NOFILE, (4, 4096))
+            assert (await c.run("exit", number=1)).kind is OutcomeKind.CRASHED
+            for _ in range(50):
+                assert (await c.run("echo", text="on")).result == b"on"
+            assert c.idle() == 3
+            resource.prlimit(zygote, resource.RLIMIT_NOFILE, (before[0], 4096))
+            await c.full()
+            assert c.zygote_pid() == zygote
 
     asyncio.run(scenario())
 

@@ -230,6 +230,33 @@ def test_waiting_call_gets_the_worker_when_one_becomes_free() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("do", ["spin", "sleep", "abort", "exit"])
+def test_process_is_gone_when_the_outcome_says_that_it_was_stopped(do: str) -> None:
+    """An outcome is returned after the process has been reaped: its number is free, its memory given back."""
+
+    async def scenario() -> None:
+        async with cage() as c:
+            for _ in range(5):
+                outcome = await c.run(do, Cost(0.05, 0.2, MIB), seconds=30, number=1)
+                with pytest.raises(ProcessLookupError):
+                    os.kill(c.pid_of(outcome.worker), 0)
+
+    asyncio.run(scenario())
+
+
+def test_usage_is_the_kernels_when_the_worker_lies() -> None:
+    """A reply that claims no CPU and no memory is charged what the kernel counted; a claimed peak can't exceed the grant."""
+
+    async def scenario() -> None:
+        async with cage() as c:
+            outcome = await c.run("lie", seconds=0.2, nbytes=1 << 50)
+            assert (outcome.kind, outcome.result) == (OutcomeKind.COMPLETED, b"lied")
+            assert outcome.usage.cpu_s >= 0.2
+            assert outcome.usage.peak_bytes <= 96 * MIB
+
+    asyncio.run(scenario())
+
+
 def test_failed_when_the_job_cannot_be_sent() -> None:
     """A job over the frame bound or for an unknown model is an outcome, not an exception."""
 

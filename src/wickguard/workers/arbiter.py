@@ -31,6 +31,7 @@ from wickguard.workers.protocol import (
     Configure,
     DeathNote,
     Disarm,
+    ForkFailed,
     Hold,
     Kill,
     LoadFailed,
@@ -176,6 +177,8 @@ class Arbiter:
                     nursery.forked(news, page_fd, pidfd)
                     self._say(news, (end,))
                     os.close(end)
+                case ForkFailed(worker):
+                    nursery.unborn(worker)
                 case WorkerReaped(worker, status, cpu_total_s):
                     self._tell(nursery.bury(worker, status, cpu_total_s, zygote_lost=False))
 

@@ -77,8 +77,16 @@ class Connection:
             self._channel.send(message)
         except ChannelClosedError:
             return  # the reader sees the same end and handles it once
+        except ProtocolError:
+            self.replace()  # it has stopped reading
+            return
         if self._channel.pending:
             asyncio.get_running_loop().add_writer(self._channel.fileno(), self._write)
+
+    def replace(self) -> None:
+        """End an arbiter that no longer answers; the next one is started as after any loss."""
+        if self._pidfd >= 0:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def close(self) -> None:
         """End the arbiter, which ends everything below it; returns when it has been reaped. Idempotent."""
@@ -100,7 +108,7 @@ class Connection:
         except ChannelClosedError:
             self._lost()
         except ProtocolError:
-            os.kill(self.pid, signal.SIGKILL)
+            self.replace()
             self._lost()
 
     def _write(self) -> None:

@@ -132,6 +132,12 @@ class Nursery:
         deadline = clock.now() + self.settings.birth_timeout_s
         self.wards[news.worker] = Ward(news.worker, news.lane, news.pid, page_fd, pidfd, deadline)
 
+    def unborn(self, worker: int) -> None:
+        """The zygote could not fork; try again later, as after any failed birth."""
+        self._expected.pop(worker, None)
+        self._birth_failures += 1
+        self._retry_at = clock.now() + self._delay(self._birth_failures + 1)
+
     def arm(self, order: Arm) -> None:
         """Watch a call. A worker that is given a call was born, which ends any crash loop."""
         ward = self.wards.get(order.worker)
@@ -189,7 +195,7 @@ class Nursery:
             signal=os.WTERMSIG(status) if status is not None and signalled else 0,
             exit_code=os.WEXITSTATUS(status) if status is not None and not signalled else 0,
             cpu_total_s=cpu_total_s,
-            peak_bytes=max(page.call_peak_bytes, growth),
+            peak_bytes=max(ward.watch.possible(page.call_peak_bytes) if ward.watch is not None else 0, growth),
             breach_bytes=page.breach_bytes,
         )
 

@@ -22,7 +22,7 @@ from wickguard.workers.events import PoolState, WorkerEvent
 from wickguard.workers.protocol import Arm, DeathNote, Hold, JobFrame, Message, Reply
 from wickguard.workers.roster import Running, State, Worker, give_up
 from wickguard.workers.settings import WorkerSettings, ZygoteSpec
-from wickguard.workers.staff import FRAME_OVERHEAD, Staff, cpu_of_last_call
+from wickguard.workers.staff import FRAME_OVERHEAD, Arbiter, Staff, cpu_of_last_call
 from wickguard.workers.tier import Tier
 
 LET_FINISH_S = 0.1  # an abandoned call with less granted time than this is not worth a kill
@@ -40,7 +40,7 @@ class Pool:
         if len({spec.name for spec in specs}) != len(specs) or not specs:
             raise ConfigError("a pool needs at least one model, each with a name of its own")
         self.settings = settings or WorkerSettings()
-        self._staff = Staff(specs, self.settings, self._tell, on_event)
+        self._staff = Staff(specs, self.settings, Arbiter(self._tell, self._replace_arbiter), on_event)
         self._connection = Connection(specs, self.settings, self._staff.message, self._staff.arbiter_lost)
         self._calls: dict[str, Running] = {}
         self._tasks: set[asyncio.Task[Outcome]] = set()
@@ -241,3 +241,6 @@ class Pool:
 
     def _tell(self, message: Message) -> None:
         self._connection.send(message)
+
+    def _replace_arbiter(self) -> None:
+        self._connection.replace()

@@ -102,6 +102,13 @@ class WorkerForked(Message, frozen=True):
     pid: int
 
 
+class ForkFailed(Message, frozen=True):
+    """zygote -> arbiter: the kernel refused a process or a descriptor (message: its words)."""
+
+    worker: int
+    message: str
+
+
 class WorkerReaped(Message, frozen=True):
     """zygote -> arbiter: wait4 of a worker: raw status and CPU of its whole life."""
 
@@ -146,7 +153,7 @@ class ArbiterUp(Message, frozen=True):
 
 ToArbiter = Configure | Arm | Disarm | Kill | Hold
 ToZygote = Prepare | Fork
-FromZygote = ModelLoaded | LoadFailed | WorkerForked | WorkerReaped
+FromZygote = ModelLoaded | LoadFailed | WorkerForked | ForkFailed | WorkerReaped
 ToFront = ModelLoaded | LoadFailed | WorkerForked | DeathNote | ZygoteDied | ArbiterUp
 
 

@@ -21,6 +21,8 @@ from wickguard import clock
 from wickguard.backend import ModelSpec
 from wickguard.errors import ModelError, ProtocolError
 from wickguard.records import Lane
+from wickguard.units import MIB
+from wickguard.workers import kernel
 from wickguard.workers.death import Death, KillReason
 from wickguard.workers.events import (
     ArbiterLost,
@@ -54,6 +56,8 @@ from wickguard.workers.tier import Tier
 FRAME_OVERHEAD = 16 * 1024
 START_ATTEMPTS = 3
 _END_WITHOUT_DEATH_S = 1.0
+_NO_NOTE_S = 4.0
+_PEAK_GRACE_BYTES = 32 * MIB
 
 
 @dataclass(slots=True)
@@ -66,17 +70,26 @@ class Counts:
     arbiters_lost: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Arbiter:
+    """How to reach the arbiter: tell it something, or replace it because it does not answer."""
+
+    tell: Callable[[Message], None]
+    replace: Callable[[], None]
+
+
 class Staff:
-    """See the module. `tell` sends a message to the arbiter; `on_event` is the pool's listener."""
+    """See the module. `arbiter` is how to reach the arbiter; `on_event` is the pool's listener."""
 
     def __init__(
         self,
         specs: Sequence[ZygoteSpec],
         settings: WorkerSettings,
-        tell: Callable[[Message], None],
+        arbiter: Arbiter,
         on_event: Callable[[WorkerEvent], None],
     ) -> None:
-        self._specs, self._settings, self._tell, self.on_event = tuple(specs), settings, tell, on_event
+        self._specs, self._settings, self.on_event = tuple(specs), settings, on_event
+        self._tell, self._replace_arbiter = arbiter.tell, arbiter.replace
         self.roster = Roster()
         self.models: dict[str, ModelSpec] = {}
         self.counts = Counts()
@@ -135,7 +148,7 @@ class Staff:
 
     def _frame(self, worker: Worker, frame: WorkerFrame) -> None:
         running = worker.call
-        worker.cpu_total_s = frame.cpu_total_s
+        before_s, worker.cpu_total_s = worker.cpu_total_s, cpu_total_s(worker.pid, frame)
         match frame:
             case Hello() if worker.state is State.BEING_BORN:
                 self.tier = self._arbiter_adds(frame.tier)
@@ -146,7 +159,9 @@ class Staff:
                 self._check_started()
             case Reply() if running is not None and running.ending is not None and frame.serial == running.serial:
                 if not running.ending.done():
-                    running.ending.set_result(frame)
+                    running.ending.set_result(
+                        measured(frame, worker.cpu_total_s - before_s, running.job.limits.peak_bytes)
+                    )
                 self._after_reply(worker, frame)
             case _:
                 self._breach(worker, ProtocolError("a frame that nobody asked for"))
@@ -191,6 +206,12 @@ class Staff:
     def _end_without_death(self, worker: Worker) -> None:
         if worker.note is None and worker.number in self.roster.workers:
             self.kill(worker, KillReason.PROTOCOL)
+            asyncio.get_running_loop().call_later(_NO_NOTE_S, self._no_note, worker)
+
+    def _no_note(self, worker: Worker) -> None:
+        """The arbiter was told to kill and has not answered: it or the zygote hangs, and calls would hang with it."""
+        if worker.note is None and worker.number in self.roster.workers:
+            self._replace_arbiter()
 
     def _maybe_gone(self, worker: Worker) -> None:
         """A worker is gone when its stream has been read to the end and it has been reaped."""
@@ -259,3 +280,17 @@ def cpu_of_last_call(worker: Worker, note: DeathNote, wall_s: float) -> float:
         limit = worker.call.job.limits.cpu_s if worker.call is not None else 0.0
         return min(wall_s, limit)
     return max(0.0, note.cpu_total_s - worker.cpu_total_s)
+
+
+def cpu_total_s(pid: int, frame: WorkerFrame) -> float:
+    """CPU of the worker's life: the kernel's account; what the worker claims only once the process is gone."""
+    try:
+        return kernel.process_cpu_s(pid)
+    except OSError:
+        return frame.cpu_total_s
+
+
+def measured(reply: Reply, cpu_s: float, granted_bytes: int) -> Reply:
+    """The reply with CPU as the kernel has it and a peak that is possible: both are charged for, neither is believed."""
+    peak_bytes = min(max(0, reply.peak_bytes), granted_bytes + _PEAK_GRACE_BYTES)
+    return msgspec.structs.replace(reply, cpu_s=max(0.0, cpu_s), peak_bytes=peak_bytes)

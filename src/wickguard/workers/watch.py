@@ -43,6 +43,10 @@ class Watch:
             return KillReason.MEMORY
         return None
 
+    def possible(self, claimed_bytes: int) -> int:
+        """The peak that the ledger page claims, cut to what the limits let through: the page is the worker's to write."""
+        return min(claimed_bytes, self._arm.memory_bytes + MEMORY_GRACE_BYTES)
+
 
 def resident_bytes(pid: int) -> int:
     """Anonymous resident memory of a process (resident minus file-backed and shared). Raises OSError when it is gone."""

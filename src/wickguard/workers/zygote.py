@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import ExitStack
 from typing import NoReturn
 
 import msgspec
@@ -27,6 +28,7 @@ from wickguard.workers.ledger import create_page
 from wickguard.workers.loader import Loaded, resolve
 from wickguard.workers.protocol import (
     Fork,
+    ForkFailed,
     LoadFailed,
     ModelLoaded,
     Prepare,
@@ -70,12 +72,21 @@ class Zygote:
             self._fork(received[0])
 
     def _fork(self, order: Fork) -> None:
-        threads = kernel.thread_count()
-        if threads != 1:  # a fork now would copy locks that nobody will ever release
-            self._channel.send(LoadFailed(self._model, f"zygote has {threads} threads; it must have one to fork"))
-            sys.exit(EXIT_THREADS)
-        front_end, worker_end = socket.socketpair()
+        try:
+            threads = kernel.thread_count()
+            if threads != 1:  # a fork now would copy locks that nobody will ever release
+                self._channel.send(LoadFailed(self._model, f"zygote has {threads} threads; it must have one to fork"))
+                sys.exit(EXIT_THREADS)
+            with ExitStack() as opened:
+                self._bear(order, opened)
+        except OSError as error:  # no process or descriptor to be had now: the others live on
+            self._channel.send(ForkFailed(order.worker, str(error)))
+
+    def _bear(self, order: Fork, opened: ExitStack) -> None:
+        """Fork one worker; what is opened here for others is closed with `opened`."""
+        front_end, worker_end = (opened.enter_context(end) for end in socket.socketpair())
         page_fd = create_page()
+        opened.callback(os.close, page_fd)
         parent_pid = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -85,9 +96,6 @@ class Zygote:
         self._poll.register(pidfd, select.POLLIN)
         born = WorkerForked(order.worker, self._model, order.lane, pid)
         self._channel.send(born, (front_end.fileno(), page_fd, pidfd))
-        front_end.close()
-        worker_end.close()
-        os.close(page_fd)
 
     def _reap(self, pidfd: int) -> None:
         pid, worker = self._children.pop(pidfd)
