@@ -56,11 +56,8 @@ async def send_answer(answer: Answer, request_id: str, send: Send, write_timeout
         *answer.headers,
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": head})
-    if len(answer.body) <= PIECE_BYTES:
-        await send({"type": "http.response.body", "body": answer.body})
-        return
     view = memoryview(answer.body)
-    for start in range(0, len(view), PIECE_BYTES):
+    for start in range(0, max(1, len(view)), PIECE_BYTES):
         last = start + PIECE_BYTES >= len(view)
         piece = {"type": "http.response.body", "body": bytes(view[start : start + PIECE_BYTES]), "more_body": not last}
         async with asyncio.timeout(write_timeout_s):
