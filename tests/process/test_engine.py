@@ -154,7 +154,8 @@ def test_refused_by_worker_when_the_input_does_not_fit(
             outcome = await embed(c, inputs)
             assert outcome.kind is OutcomeKind.REFUSED_BY_WORKER, outcome
             refusal = msgspec.json.decode(outcome.detail, type=Refusal)
-            assert (refusal.reason, refusal.limit, refusal.field) == (reason, limit, "input")
+            assert (refusal.reason, refusal.limit) == (reason, limit)
+            assert (refusal.field or "").startswith("input")
             assert limit is None or (refusal.seen or 0) >= limit
             assert not c.seen(WorkerDied)
 
