@@ -18,6 +18,11 @@ use crate::mapping;
 pub const LEDGER_BYTES: usize = 4096;
 /// Size and alignment of a huge page, and the block size from which a block lives on them.
 const HUGE: usize = 2 << 20;
+/// Take the address or fail. Elsewhere than on Linux the address is a hint, which is as good.
+#[cfg(target_os = "linux")]
+const NO_REPLACE: libc::c_int = libc::MAP_FIXED_NOREPLACE;
+#[cfg(not(target_os = "linux"))]
+const NO_REPLACE: libc::c_int = 0;
 
 /// The page: four little-endian u64, in this order.
 #[repr(C)]
@@ -30,8 +35,12 @@ pub struct Counters {
     pub breach: AtomicU64,
 }
 
-static OWN: Counters =
-    Counters { current: AtomicU64::new(0), peak: AtomicU64::new(0), limit: AtomicU64::new(u64::MAX), breach: AtomicU64::new(0) };
+static OWN: Counters = Counters {
+    current: AtomicU64::new(0),
+    peak: AtomicU64::new(0),
+    limit: AtomicU64::new(u64::MAX),
+    breach: AtomicU64::new(0),
+};
 /// Null means `OWN`.
 static SHARED: AtomicPtr<Counters> = AtomicPtr::new(null_mut());
 
@@ -103,28 +112,32 @@ fn is_huge(layout: Layout) -> bool {
     layout.size() >= HUGE && layout.align() <= HUGE
 }
 
-/// Fresh zeroed memory at a huge-page boundary. The room to align it is reserved without access, which the kernel
-/// does not count as data, and given back at once.
+/// Fresh zeroed memory, at a huge-page boundary if one is found.
+///
+/// A reservation without access, which the kernel does not count as data, shows where there is room. It is given back
+/// before the block is mapped there: mapping over it would not count against RLIMIT_DATA, because the kernel subtracts
+/// what such a mapping replaces, whatever that was.
 fn map_huge(size: usize) -> *mut u8 {
-    let Some(room) = size.checked_add(HUGE) else { return null_mut() };
-    // SAFETY: plain anonymous mappings; the pieces unmapped and remapped lie inside the reservation made here.
+    let Some(room) = size.checked_add(HUGE) else {
+        return null_mut();
+    };
+    let pages = size.next_multiple_of(4096);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: plain anonymous mappings; only the reservation made here is unmapped, and nothing is ever replaced.
     unsafe {
-        let reserved = libc::mmap(null_mut(), room, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        let reserved = libc::mmap(null_mut(), room, libc::PROT_NONE, flags, -1, 0);
         if reserved == libc::MAP_FAILED {
             return null_mut();
         }
-        let skip = reserved.addr().next_multiple_of(HUGE) - reserved.addr();
-        let block = reserved.byte_add(skip);
-        let pages = size.next_multiple_of(4096);
-        if skip > 0 {
-            libc::munmap(reserved, skip);
+        let wanted = reserved.byte_add(reserved.addr().next_multiple_of(HUGE) - reserved.addr());
+        libc::munmap(reserved, room);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let mut block = libc::mmap(wanted, pages, access, flags | NO_REPLACE, -1, 0);
+        if block == libc::MAP_FAILED {
+            // Another thread was quicker, or there is no memory: the second attempt tells.
+            block = libc::mmap(null_mut(), pages, access, flags, -1, 0);
         }
-        if room > skip + pages {
-            libc::munmap(block.byte_add(pages), room - skip - pages);
-        }
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-        if libc::mmap(block, pages, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) == libc::MAP_FAILED {
-            libc::munmap(block, pages);
+        if block == libc::MAP_FAILED {
             return null_mut();
         }
         #[cfg(target_os = "linux")]
@@ -140,16 +153,20 @@ unsafe impl GlobalAlloc for Ledger {
         if !book(layout.size()) {
             return null_mut();
         }
+        let size = layout.size();
         // SAFETY: passed on.
-        settle(if is_huge(layout) { map_huge(layout.size()) } else { unsafe { System.alloc(layout) } }, layout.size())
+        let block = if is_huge(layout) { map_huge(size) } else { unsafe { System.alloc(layout) } };
+        settle(block, size)
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if !book(layout.size()) {
             return null_mut();
         }
+        let size = layout.size();
         // SAFETY: passed on; fresh mappings are zeros.
-        settle(if is_huge(layout) { map_huge(layout.size()) } else { unsafe { System.alloc_zeroed(layout) } }, layout.size())
+        let block = if is_huge(layout) { map_huge(size) } else { unsafe { System.alloc_zeroed(layout) } };
+        settle(block, size)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {

@@ -54,8 +54,7 @@ impl MappedFile {
             return Ok(Self { start: std::ptr::dangling(), len: 0, place: PLACES });
         }
         // SAFETY: a new read-only mapping; the result is checked.
-        let start =
-            unsafe { libc::mmap(null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        let start = unsafe { libc::mmap(null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
         }
@@ -86,7 +85,10 @@ impl MappedFile {
     #[must_use]
     pub unsafe fn floats(&self, start: usize, end: usize) -> Option<Vec<f32>> {
         let bytes = self.bytes().get(start..end)?;
-        if bytes.is_empty() || !bytes.len().is_multiple_of(4) || !bytes.as_ptr().cast::<f32>().is_aligned() {
+        if bytes.is_empty()
+            || !bytes.len().is_multiple_of(4)
+            || !bytes.as_ptr().addr().is_multiple_of(align_of::<f32>())
+        {
             return None;
         }
         // SAFETY: valid, aligned floats whose memory the global allocator owns: it treats the release as nothing.

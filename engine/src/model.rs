@@ -113,7 +113,8 @@ impl Model {
             .map_err(|error| Error::BadWeights(format!("tokenizer.json: {error}")))?
             .len();
         let header = file.bytes().first_chunk::<8>().map_or(0, |raw| u64::from_le_bytes(*raw));
-        let reading = header.saturating_mul(HEADER_FACTOR).saturating_add(tokenizer_len.saturating_mul(TOKENIZER_FACTOR));
+        let reading =
+            header.saturating_mul(HEADER_FACTOR).saturating_add(tokenizer_len.saturating_mul(TOKENIZER_FACTOR));
         let reading = reading.saturating_add(FIXED_NEED);
         if header <= file.bytes().len() as u64 {
             afford(reading, memory_limit)?;
@@ -179,7 +180,7 @@ impl Model {
         };
         let ids = match input {
             Input::Text(text) => {
-                let (ids, more) = self.tokenizer.encode(text, room)?;
+                let (ids, more) = self.tokenizer.encode(text, room);
                 if more && !truncate {
                     return Err(too_many(&format!("more than {limit}")));
                 }

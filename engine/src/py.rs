@@ -97,9 +97,16 @@ impl PyModel {
     }
 
     #[pyo3(signature = (inputs, *, truncate = false, normalize = true))]
-    fn embed(&self, py: Python<'_>, inputs: &Bound<'_, PyList>, truncate: bool, normalize: bool) -> PyResult<Embeddings> {
+    fn embed(
+        &self,
+        py: Python<'_>,
+        inputs: &Bound<'_, PyList>,
+        truncate: bool,
+        normalize: bool,
+    ) -> PyResult<Embeddings> {
         let room = if truncate { self.0.spec.config.positions } else { usize::MAX };
-        let held = inputs.iter().enumerate().map(|(i, item)| Held::take(i, &item, room)).collect::<PyResult<Vec<_>>>()?;
+        let held =
+            inputs.iter().enumerate().map(|(i, item)| Held::take(i, &item, room)).collect::<PyResult<Vec<_>>>()?;
         let embedded = detached(py, || {
             let inputs: Vec<Input<'_>> = held.iter().map(Held::input).collect();
             self.0.embed(&inputs, truncate, normalize)

@@ -82,10 +82,11 @@ pub struct AddNorm {
 
 impl AddNorm {
     /// Runs `f` with what this norm has learnt.
+    ///
+    /// # Errors
+    /// See [`with_floats`].
     pub fn with<T>(&self, f: impl FnOnce(Norm<'_>) -> T) -> Result<T> {
-        with_floats(&self.weight, |weight| {
-            with_floats(&self.bias, |bias| Ok(f(Norm { weight, bias, eps: self.eps })))
-        })
+        with_floats(&self.weight, |weight| with_floats(&self.bias, |bias| Ok(f(Norm { weight, bias, eps: self.eps }))))
     }
 }
 
@@ -141,7 +142,9 @@ impl InplaceOp2 for Embed<'_> {
 
     fn cpu_fwd(&self, to: &mut CpuStorage, to_l: &Layout, words: &CpuStorage, words_l: &Layout) -> Result<()> {
         let (to, words) = (floats_mut(to, to_l)?, floats(words, words_l)?);
-        let Some(width) = to.len().checked_div(self.rows.len()) else { return Ok(()) };
+        let Some(width) = to.len().checked_div(self.rows.len()) else {
+            return Ok(());
+        };
         with_floats(self.positions, |positions| {
             with_floats(self.types, |types| {
                 let (Some(kind), true) = (types.get(..width), to.len() == width * self.rows.len()) else {

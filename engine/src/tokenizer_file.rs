@@ -133,7 +133,8 @@ impl Published {
         if let Some(normalizer) = self.normalizer.as_ref().filter(|n| n.kind != "BertNormalizer") {
             return Err(unsupported("normalizer.type", &normalizer.kind, "BertNormalizer or none"));
         }
-        let cutter = self.pre_tokenizer.as_ref().and_then(|p| p.get("type")).and_then(Value::as_str).unwrap_or("missing");
+        let cutter =
+            self.pre_tokenizer.as_ref().and_then(|p| p.get("type")).and_then(Value::as_str).unwrap_or("missing");
         if cutter != "BertPreTokenizer" {
             return Err(unsupported("pre_tokenizer.type", cutter, "BertPreTokenizer"));
         }
@@ -141,7 +142,9 @@ impl Published {
             return Err(unsupported("model.continuing_subword_prefix", "empty", "prefixes such as ##"));
         }
         match self.added_tokens.iter().find(|token| !token.special) {
-            Some(token) => Err(unsupported("added_tokens", &format!("{:?}, not special", token.content), "special ones")),
+            Some(token) => {
+                Err(unsupported("added_tokens", &format!("{:?}, not special", token.content), "special ones"))
+            }
             None => Ok(()),
         }
     }
@@ -155,7 +158,8 @@ impl Published {
             ));
         }
         if self.truncation.is_some() {
-            warnings.push("tokenizer.json: truncation is set in the file; it is ignored, the caller decides".to_owned());
+            warnings
+                .push("tokenizer.json: truncation is set in the file; it is ignored, the caller decides".to_owned());
         }
         if self.padding.is_some() {
             warnings.push("tokenizer.json: padding is set in the file; it is ignored, nothing is padded".to_owned());
@@ -166,7 +170,9 @@ impl Published {
 
 /// The special tokens that the post-processor puts around a single text.
 fn surroundings(processor: Option<&Value>) -> Result<(Vec<u32>, Vec<u32>)> {
-    let Some(processor) = processor else { return Ok((Vec::new(), Vec::new())) };
+    let Some(processor) = processor else {
+        return Ok((Vec::new(), Vec::new()));
+    };
     match processor.get("type").and_then(Value::as_str) {
         Some("TemplateProcessing") => template(processor),
         Some("BertProcessing") => {
@@ -177,7 +183,9 @@ fn surroundings(processor: Option<&Value>) -> Result<(Vec<u32>, Vec<u32>)> {
             };
             Ok((vec![id("cls")?], vec![id("sep")?]))
         }
-        other => Err(unsupported("post_processor.type", other.unwrap_or("missing"), "TemplateProcessing, BertProcessing")),
+        other => {
+            Err(unsupported("post_processor.type", other.unwrap_or("missing"), "TemplateProcessing, BertProcessing"))
+        }
     }
 }
 
@@ -189,7 +197,9 @@ fn template(processor: &Value) -> Result<(Vec<u32>, Vec<u32>)> {
         let (part, is_text) = match (piece.get("SpecialToken"), piece.get("Sequence")) {
             (Some(token), None) => (token, false),
             (None, Some(text)) => (text, true),
-            _ => return Err(bad("post_processor.single has a piece that is neither token nor sequence")),
+            _ => {
+                return Err(bad("post_processor.single has a piece that is neither token nor sequence"));
+            }
         };
         if part.get("type_id").and_then(Value::as_u64) != Some(0) {
             return Err(unsupported("post_processor.single", "of another type_id than 0", "type_id 0"));
@@ -202,7 +212,8 @@ fn template(processor: &Value) -> Result<(Vec<u32>, Vec<u32>)> {
             continue;
         }
         let name = part.get("id").and_then(Value::as_str).unwrap_or_default();
-        let ids = processor.get("special_tokens").and_then(|tokens| tokens.get(name)).and_then(|token| token.get("ids"));
+        let ids =
+            processor.get("special_tokens").and_then(|tokens| tokens.get(name)).and_then(|token| token.get("ids"));
         let ids = ids.and_then(|ids| Vec::<u32>::deserialize(ids).ok());
         let ids = ids.ok_or_else(|| bad(format!("post_processor.special_tokens has no ids for {name:?}")))?;
         if passed { &mut after } else { &mut before }.extend(ids);

@@ -12,14 +12,13 @@ use ahash::RandomState;
 use unicode_categories::UnicodeCategories;
 use unicode_normalization_alignments::UnicodeNormalization;
 
-use crate::cancel::checkpoint;
-use crate::error::Result;
 use crate::tokenizer_file::TokenizerFile;
 
 type Pieces = HashMap<Box<str>, u32, RandomState>;
 
 /// How text is cleaned before it is cut, in this order (Hugging Face's `BertNormalizer`).
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // as the file has them
 pub struct Cleaning {
     pub clean_text: bool,
     pub separate_ideographs: bool,
@@ -39,9 +38,6 @@ pub struct Tokenizer {
     before: Vec<u32>,
     after: Vec<u32>,
 }
-
-/// Characters between two checks of the cancel flag.
-const CHARACTERS_PER_CHECK: u32 = 4096;
 
 impl Tokenizer {
     /// Takes over what a tokenizer file says.
@@ -90,39 +86,38 @@ impl Tokenizer {
     }
 
     /// The ids of a text's first `most` tokens, special tokens not among them, and whether there would be more.
-    ///
-    /// # Errors
-    /// `Cancelled` if someone asked to stop.
-    pub fn encode(&self, text: &str, most: usize) -> Result<(Vec<u32>, bool)> {
-        let mut cutter = Cutter { tokenizer: self, most, ids: Vec::new(), word: String::new(), characters: 0 };
+    #[must_use]
+    pub fn encode(&self, text: &str, most: usize) -> (Vec<u32>, bool) {
+        let mut cutter = Cutter { tokenizer: self, ids: Vec::new(), word: String::new(), characters: 0 };
         let Cleaning { clean_text, separate_ideographs, strip_accents, lowercase } = self.cleaning;
-        let cleaned = text.chars().filter(move |c| !clean_text || !is_dropped(*c)).map(move |c| {
-            if clean_text && c.is_whitespace() { ' ' } else { c }
-        });
+        let cleaned = text
+            .chars()
+            .filter(move |c| !clean_text || !is_dropped(*c))
+            .map(move |c| if clean_text && c.is_whitespace() { ' ' } else { c });
         let separated = cleaned.flat_map(move |c| {
             let apart = separate_ideographs && is_ideograph(c);
             [apart.then_some(' '), Some(c), apart.then_some(' ')].into_iter().flatten()
         });
-        let take = |c: char, cutter: &mut Cutter<'_>| -> Result<bool> {
+        let take = |c: char, cutter: &mut Cutter<'_>| {
             if lowercase {
                 for lower in c.to_lowercase() {
-                    cutter.character(lower)?;
+                    cutter.character(lower);
                 }
             } else {
-                cutter.character(c)?;
+                cutter.character(c);
             }
-            Ok(cutter.ids.len() > most)
+            cutter.ids.len() > most
         };
         // Two loops and not a boxed iterator: this is where the time of long texts goes.
         if strip_accents {
             for (c, _) in separated.nfd().filter(|(c, _)| !c.is_mark_nonspacing()) {
-                if take(c, &mut cutter)? {
+                if take(c, &mut cutter) {
                     break;
                 }
             }
         } else {
             for c in separated {
-                if take(c, &mut cutter)? {
+                if take(c, &mut cutter) {
                     break;
                 }
             }
@@ -130,14 +125,13 @@ impl Tokenizer {
         cutter.end_word();
         let more = cutter.ids.len() > most;
         cutter.ids.truncate(most);
-        Ok((cutter.ids, more))
+        (cutter.ids, more)
     }
 }
 
 /// Collects words and cuts them into pieces.
 struct Cutter<'a> {
     tokenizer: &'a Tokenizer,
-    most: usize,
     ids: Vec<u32>,
     word: String,
     /// Of the present word; the word itself is not kept beyond the longest one allowed.
@@ -146,7 +140,7 @@ struct Cutter<'a> {
 
 impl Cutter<'_> {
     #[inline]
-    fn character(&mut self, c: char) -> Result<()> {
+    fn character(&mut self, c: char) {
         if c.is_whitespace() {
             self.end_word();
         } else if is_punctuation(c) {
@@ -157,12 +151,9 @@ impl Cutter<'_> {
         } else {
             if self.characters < self.tokenizer.longest_word {
                 self.word.push(c);
-            } else if self.characters % CHARACTERS_PER_CHECK as usize == 0 {
-                checkpoint()?;
             }
             self.characters += 1;
         }
-        Ok(())
     }
 
     /// Greedy longest match from the left; a word with a part that matches nothing is unknown as a whole.
@@ -174,7 +165,7 @@ impl Cutter<'_> {
         let too_long = self.characters > self.tokenizer.longest_word;
         let mut rest = self.word.as_str();
         let mut pieces = &self.tokenizer.initial;
-        while !too_long && !rest.is_empty() && self.ids.len() <= self.most {
+        while !too_long && !rest.is_empty() {
             let longest = rest.floor_char_boundary(self.tokenizer.longest_piece);
             let hit = (1..=longest).rev().find_map(|end| Some((end, *pieces.get(rest.get(..end)?)?)));
             let Some((end, id)) = hit else { break };
@@ -182,7 +173,7 @@ impl Cutter<'_> {
             rest = &rest[end..];
             pieces = &self.tokenizer.continuing;
         }
-        if too_long || (!rest.is_empty() && self.ids.len() <= self.most) {
+        if too_long || !rest.is_empty() {
             self.ids.truncate(first);
             self.ids.push(self.tokenizer.unknown);
         }
@@ -195,8 +186,7 @@ impl Cutter<'_> {
 /// three that are whitespace.
 fn is_dropped(c: char) -> bool {
     match c {
-        '\t' | '\n' | '\r' => false,
-        ' '..='~' => false,
+        '\t' | '\n' | '\r' | ' '..='~' => false,
         '\0' | '\u{fffd}' => true,
         _ => c.is_other(),
     }

@@ -49,9 +49,7 @@ impl<'a> Weights<'a> {
 
     fn info(&self, tensor: &str) -> Result<&TensorInfo> {
         let name = format!("{}{tensor}", self.prefix);
-        self.metadata
-            .info(&name)
-            .ok_or_else(|| Error::BadWeights(format!("{}: tensor {name} is missing", self.name)))
+        self.metadata.info(&name).ok_or_else(|| Error::BadWeights(format!("{}: tensor {name} is missing", self.name)))
     }
 
     /// Compares a tensor's header with what is expected and returns the bytes that reading it will allocate.
@@ -67,12 +65,14 @@ impl<'a> Weights<'a> {
         match info.dtype {
             Dtype::F32 if self.is_in_place(info) => Ok(0),
             Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(shape.iter().map(|n| *n as u64).product::<u64>() * 4),
-            other => Err(Error::Unsupported(format!("{}: {tensor} is {other:?}; F32, F16 and BF16 are read", self.name))),
+            other => {
+                Err(Error::Unsupported(format!("{}: {tensor} is {other:?}; F32, F16 and BF16 are read", self.name)))
+            }
         }
     }
 
     fn is_in_place(&self, info: &TensorInfo) -> bool {
-        self.file.bytes().as_ptr().wrapping_add(self.data_start + info.data_offsets.0).cast::<f32>().is_aligned()
+        (self.file.bytes().as_ptr().addr() + self.data_start + info.data_offsets.0).is_multiple_of(align_of::<f32>())
     }
 
     /// The tensor's values: in the file if they can be used there, else converted.

@@ -12,7 +12,7 @@ use super::matmul::{Finish, Packed, Rows, TILE_ROWS, matmul};
 use super::packing::{PANEL, Source, pack};
 
 /// Scores kept at once, in floats: 96 KiB, a fifth of a typical second-level cache.
-const SCORE_BUDGET: usize = 24 * 1024;
+const SCORE_BUDGET: usize = 12 * 1024;
 
 /// The shape of an attention: `heads` heads of `width` columns each.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +98,9 @@ fn matmul_weights(
     matmul(Rows { data: scores, stride: padded }, rows, values, Finish::Nothing, sums, wide);
     for (total, row) in totals.iter().zip(sums.chunks_exact_mut(wide).take(rows)) {
         let scale = 1.0 / total;
-        row.iter_mut().for_each(|value| *value *= scale);
+        for value in row {
+            *value *= scale;
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 pub const WIDTH: usize = 8;
 
 /// The arithmetic a kernel may use.
+#[allow(clippy::return_self_not_must_use)] // as with + and *, no one calls these for nothing
 pub trait Lanes: Copy {
     fn splat(value: f32) -> Self;
     /// Reads `WIDTH` floats.
@@ -26,7 +27,6 @@ pub trait Lanes: Copy {
     fn mul(self, other: Self) -> Self;
     fn div(self, other: Self) -> Self;
     fn max(self, other: Self) -> Self;
-    fn min(self, other: Self) -> Self;
     /// `self * factor + addend`, rounded once.
     fn fma(self, factor: Self, addend: Self) -> Self;
     fn abs(self) -> Self;
@@ -90,10 +90,6 @@ impl Lanes for Portable {
     #[inline]
     fn max(self, other: Self) -> Self {
         self.zip(other, |a, b| if a > b { a } else { b })
-    }
-    #[inline]
-    fn min(self, other: Self) -> Self {
-        self.zip(other, |a, b| if a < b { a } else { b })
     }
     #[inline]
     fn fma(self, factor: Self, addend: Self) -> Self {
@@ -166,10 +162,6 @@ pub mod avx2 {
         #[inline(always)]
         fn max(self, other: Self) -> Self {
             Self(unsafe { x::_mm256_max_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn min(self, other: Self) -> Self {
-            Self(unsafe { x::_mm256_min_ps(self.0, other.0) })
         }
         #[inline(always)]
         fn fma(self, factor: Self, addend: Self) -> Self {

@@ -14,6 +14,8 @@ use super::packing::{K_BLOCK, PANEL, panel_offset};
 pub const TILE_ROWS: usize = 6;
 /// Rows of `a` that are kept in the second-level cache while the panels of `b` pass by: 96 x 384 floats, 144 KiB.
 const ROW_BLOCK: usize = 96;
+/// Steps by which the first tile of a panel asks for its lines ahead.
+const NEAR: usize = 12;
 
 /// What is done to a result before it is stored for the last time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +66,14 @@ pub fn matmul_with<L: Lanes>(a: Rows<'_>, rows: usize, b: Packed<'_>, finish: Fi
         let count = ROW_BLOCK.min(rows - first);
         for k0 in (0..k).step_by(K_BLOCK) {
             let kc = K_BLOCK.min(k - k0);
-            let block = Block { first, count, k0, kc, start: k0 == 0, finish: if k0 + kc == k { finish } else { Finish::Nothing } };
+            let block = Block {
+                first,
+                count,
+                k0,
+                kc,
+                start: k0 == 0,
+                finish: if k0 + kc == k { finish } else { Finish::Nothing },
+            };
             block.run::<L>(a, b, c, c_stride);
         }
     }
@@ -140,7 +149,9 @@ impl Tile {
         for r in 0..height {
             if !block.start {
                 // SAFETY: `c` is readable for `width` floats per row, `edge` for PANEL per row.
-                unsafe { edge.as_mut_ptr().add(r * PANEL).copy_from_nonoverlapping(self.c.add(r * self.c_stride), width) };
+                unsafe {
+                    edge.as_mut_ptr().add(r * PANEL).copy_from_nonoverlapping(self.c.add(r * self.c_stride), width);
+                }
             }
         }
         let beside = Self { c: edge.as_mut_ptr(), c_stride: PANEL, ..self };
@@ -197,7 +208,8 @@ impl Tile {
             while left >= 4 {
                 for step in 0..4 {
                     if FETCH {
-                        fetch(b.wrapping_add(next + step * PANEL));
+                        fetch_far(b.wrapping_add(next + step * PANEL));
+                        fetch_near(b.wrapping_add(NEAR * PANEL + step * PANEL));
                     }
                     accumulate::<L, HEIGHT>(&lines, step, b.add(step * PANEL), &mut sums);
                 }
@@ -246,13 +258,26 @@ unsafe fn accumulate<L: Lanes, const HEIGHT: usize>(
     }
 }
 
+/// Asks for a line of the next panel, into the second-level cache.
 #[inline(always)]
-fn fetch(address: *const f32) {
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
+fn fetch_far(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint and never faults, whatever the address.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
     }
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Asks for a line of the present panel, into the first-level cache.
+#[inline(always)]
+fn fetch_near(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `fetch_far`.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
 }

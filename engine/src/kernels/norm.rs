@@ -82,7 +82,9 @@ pub fn mean_of_rows(rows: &[f32], into: &mut [f32]) {
         }
     }
     let scale = 1.0 / (rows.len() / into.len()) as f32;
-    into.iter_mut().for_each(|total| *total *= scale);
+    for total in into {
+        *total *= scale;
+    }
 }
 
 /// Divides a vector by its length; a vector of zeros stays as it is.
@@ -90,6 +92,8 @@ pub fn to_unit_length(vector: &mut [f32]) {
     let length = sum::<Wide>(vector, 0.0, |x| x.mul(x)).sqrt();
     if length > 0.0 {
         let scale = 1.0 / length.max(1e-12);
-        vector.iter_mut().for_each(|value| *value *= scale);
+        for value in vector {
+            *value *= scale;
+        }
     }
 }

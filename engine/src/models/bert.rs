@@ -232,9 +232,8 @@ impl Bert {
 
     fn pass(&self, texts: &[Vec<u32>], rows: usize, buffers: &Workspace, out: &mut [f32]) -> Result<()> {
         let d = self.config.hidden;
-        #[allow(clippy::cast_possible_truncation)] // positions are at most 2^20
         let ids: Vec<(u32, u32)> =
-            texts.iter().flat_map(|text| text.iter().zip(0..).map(|(id, at)| (*id, at as u32))).collect();
+            texts.iter().flat_map(|text| text.iter().zip(0_u32..).map(|(id, at)| (*id, at))).collect();
         let hidden = buffers.hidden.narrow(0, 0, rows)?;
         let embed = Embed { rows: &ids, positions: &self.positions, types: &self.types, norm: &self.norm };
         hidden.inplace_op2(&self.words, &embed)?;

@@ -75,7 +75,9 @@ impl BertConfig {
         let eps = said.layer_norm_eps as f32;
         if !(eps > 0.0 && eps < 1.0) {
             let seen = said.layer_norm_eps;
-            return Err(Error::BadWeights(format!("config.json: layer_norm_eps is {seen}; it must be above 0, below 1")));
+            return Err(Error::BadWeights(format!(
+                "config.json: layer_norm_eps is {seen}; it must be above 0, below 1"
+            )));
         }
         let config = Self {
             layers: bounded("num_hidden_layers", said.num_hidden_layers, MOST_LAYERS)?,
