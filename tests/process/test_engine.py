@@ -156,7 +156,6 @@ def test_refused_by_worker_when_the_input_does_not_fit(
             refusal = msgspec.json.decode(outcome.detail, type=Refusal)
             assert (refusal.reason, refusal.limit) == (reason, limit)
             assert (refusal.field or "").startswith("input")
-            assert limit is None or (refusal.seen or 0) >= limit
             assert not c.seen(WorkerDied)
 
     asyncio.run(scenario())
