@@ -37,7 +37,8 @@ class AttackTally:
 def request_bytes(path: str, body: bytes, key: str | None, host: str = "127.0.0.1") -> bytes:
     """A complete HTTP/1.1 POST."""
     auth = f"Authorization: Bearer {key}\r\n" if key else ""
-    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{auth}Content-Length: {len(body)}\r\n\r\n"
+    common = f"Host: {host}\r\nContent-Type: application/json\r\n{auth}"
+    head = f"POST {path} HTTP/1.1\r\n{common}Content-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 

@@ -101,9 +101,8 @@ def _await_ready(port: int, process: subprocess.Popen[bytes]) -> None:
     for _ in range(1200):
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with code {process.returncode}; run `wickguard serve` to see why")
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready") as page:
-                if page.status == 200:
-                    return
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready") as page:
+            if page.status == 200:
+                return
         time.sleep(0.05)
     raise RuntimeError("the server did not become ready")
