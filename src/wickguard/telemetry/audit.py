@@ -95,31 +95,28 @@ class AuditLog:
         while not closing:
             closing = self._closing.wait(FLUSH_S)
             while self._queue:
-                self._write(self._take())
+                self._write_some()
         self._file.close()
 
-    def _take(self) -> list[bytes]:
-        """Some lines, encoded; a report of lost ones first."""
-        lines: list[bytes] = []
-        if self.dropped > self._reported:
-            lost = events.AuditDropped(at=self._queue[0].at, count=self.dropped - self._reported)
-            self._reported = self.dropped
-            lines.append(self._encoder.encode(lost) + b"\n")
-        while self._queue and len(lines) < BATCH_LINES:
-            lines.append(self._encoder.encode(self._queue.popleft()) + b"\n")
-        return lines
-
-    def _write(self, lines: list[bytes]) -> None:
-        data = b"".join(lines)
+    def _write_some(self) -> None:
+        """Write a batch of lines; a report of lost ones first, repeated until it was written."""
+        missing, report = self.dropped, b""
+        if missing > self._reported:
+            lost = events.AuditDropped(at=self._queue[0].at, count=missing - self._reported)
+            report = self._encoder.encode(lost) + b"\n"
+        count = min(len(self._queue), BATCH_LINES)
+        data = report + b"".join(self._encoder.encode(self._queue.popleft()) + b"\n" for _ in range(count))
         try:
             if self._size and self._size + len(data) > self._settings.max_bytes:
                 self._rotate()
                 self._size = 0
             self._file.write(data)
-            self._size += len(data)
         except (OSError, ConfigError):
             # A full disk, or a directory that has gone: lines are lost and counted, the thread goes on.
-            self._drop(len(lines))
+            self._drop(count)
+        else:
+            self._size += len(data)
+            self._reported = missing
 
     def _rotate(self) -> None:
         for number in range(self._settings.keep - 1, 0, -1):
