@@ -25,11 +25,12 @@ MAX_FILES = 16
 
 
 class Birth(msgspec.Struct, frozen=True):
-    """What `confine` needs to know: the parent to die with, the lane, and the descriptors to keep."""
+    """What `confine` needs: the parent to die with, the lane, the descriptors to keep, a seccomp template (None: no table)."""
 
     parent_pid: int
     lane: Lane
     keep: tuple[int, ...]
+    filter: bytes | None
 
 
 def confine(birth: Birth, settings: WorkerSettings, *, ledger: bool) -> Tier:
@@ -47,9 +48,8 @@ def confine(birth: Birth, settings: WorkerSettings, *, ledger: bool) -> Tier:
     abi = landlock.deny_everything()
     if abi == 0:
         missing.append(("landlock", "this kernel has none"))
-    filtered = seccomp.supported(kernel.machine())
-    if filtered:
-        seccomp.install(kernel.machine(), os.getpid())
+    if birth.filter is not None:
+        seccomp.install(seccomp.for_process(birth.filter, os.getpid()))
     else:
         missing.append(("seccomp", f"no table for {kernel.machine()}"))
     return Tier(
@@ -58,7 +58,7 @@ def confine(birth: Birth, settings: WorkerSettings, *, ledger: bool) -> Tier:
         ledger=ledger,
         no_new_privs=True,
         capabilities_dropped=True,
-        seccomp=filtered,
+        seccomp=birth.filter is not None,
         landlock_abi=abi,
         parent_death_signal=True,
         oom_score=scored,

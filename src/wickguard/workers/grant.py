@@ -27,13 +27,13 @@ _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
 class Grants:
-    """Arms and disarms the limits of the worker's calls. Make it before the file system is closed."""
+    """Arms and disarms the limits of the worker's calls; `stack` is its stack mapping. Make it before files are closed."""
 
-    def __init__(self, allocator: Allocator | None, page: LedgerPage, max_grant_bytes: int) -> None:
+    def __init__(self, allocator: Allocator | None, page: LedgerPage, max_grant_bytes: int, stack: int) -> None:
         self._allocator = allocator
         self._page = page
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        self._stack_bytes = _stack_bytes()
+        self._stack_bytes = stack
         self._hard_bytes = self.data_bytes() + max_grant_bytes + SLACK_BYTES
         self._start_bytes = 0
         resource.setrlimit(resource.RLIMIT_DATA, (self._hard_bytes, self._hard_bytes))
@@ -85,7 +85,8 @@ class Grants:
         return os.pread(self._statm, 256, 0).split()
 
 
-def _stack_bytes() -> int:
+def stack_bytes() -> int:
+    """Size of this process's stack mapping; a fork has the same."""
     with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.startswith("VmStk:"):

@@ -22,6 +22,7 @@ _LOAD, _JUMP_EQ, _JUMP_GE, _JUMP_SET, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x
 _KILL_PROCESS, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _NR, _ARCH, _ARGS = 0, 4, 16
 _X32_BIT = 0x40000000
+_ANY_PID = 0x7EADBEE5  # above any pid_max (2**22), and no other constant of the program
 
 _PROT_EXEC = 4
 _MAP_TYPE, _MAP_PRIVATE = 0x0F, 0x02
@@ -111,6 +112,16 @@ def supported(machine: str) -> bool:
     return machine in _ARCHITECTURES
 
 
+def template(machine: str) -> bytes:
+    """A program for any worker, made once in the zygote; `for_process` completes it. Raises KeyError as `program`."""
+    return program(machine, _ANY_PID)
+
+
+def for_process(made: bytes, pid: int) -> bytes:
+    """A template's program for the worker with process id `pid`: a newborn has better things to do than to compile."""
+    return made.replace(struct.pack("I", _ANY_PID), struct.pack("I", pid))
+
+
 def program(machine: str, pid: int) -> bytes:
     """The BPF program for a worker with process id `pid`, as an array of struct sock_filter.
 
@@ -144,9 +155,8 @@ def program(machine: str, pid: int) -> bytes:
     return b"".join(code)
 
 
-def install(machine: str, pid: int) -> None:
-    """Put the program in force for this process, for ever. Raises OSError."""
-    code = program(machine, pid)
+def install(code: bytes) -> None:
+    """Put a program in force for this process, for ever. Raises OSError."""
     buffer = ctypes.create_string_buffer(code, len(code))
     head = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
     holder = ctypes.create_string_buffer(head, len(head))

@@ -20,13 +20,15 @@ import msgspec
 from wickguard.backend import Refusal
 from wickguard.errors import ProtocolError
 from wickguard.records import Cost, Lane, OutcomeKind
+from wickguard.workers import kernel, seccomp
 from wickguard.workers.confine import Birth, confine
 from wickguard.workers.death import EXIT_CONFINEMENT, EXIT_PROTOCOL, EXIT_RETIRED
-from wickguard.workers.grant import Grants
+from wickguard.workers.grant import Grants, stack_bytes
 from wickguard.workers.ledger import LedgerPage
 from wickguard.workers.loader import Loaded, Refused
 from wickguard.workers.protocol import HEADER_BYTES, Hello, JobFrame, Reply, encode_frame, frame_length
 from wickguard.workers.settings import WorkerSettings
+from wickguard.workers.tier import Tier
 
 _DETAIL_CHARS = 2000
 _FRAME_OVERHEAD = 256
@@ -42,6 +44,27 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Nest:
+    """What all workers of a zygote have in common, made before any fork so that a birth is short."""
+
+    loaded: Loaded
+    settings: WorkerSettings
+    filter: bytes | None
+    stack_bytes: int
+    decoder: msgspec.msgpack.Decoder[JobFrame]
+
+
+def make_nest(loaded: Loaded, settings: WorkerSettings) -> Nest:
+    """Everything a newborn can inherit: the compiled filter, decoders and encoders that have been used once."""
+    machine = kernel.machine()
+    decoder = msgspec.msgpack.Decoder(JobFrame)
+    decoder.decode(encode_frame(JobFrame(0, 0.0, 0.0, 0, b""), 1000)[HEADER_BYTES:])
+    encode_frame(Hello(0, 0.0, Tier()), 10_000)
+    compiled = seccomp.template(machine) if seccomp.supported(machine) else None
+    return Nest(loaded, settings, compiled, stack_bytes(), decoder)
+
+
+@dataclass(frozen=True, slots=True)
 class Cradle:
     """What the zygote hands to a newborn: its number, lane, ends and the model."""
 
@@ -50,8 +73,7 @@ class Cradle:
     parent_pid: int
     end: socket.socket
     page_fd: int
-    loaded: Loaded
-    settings: WorkerSettings
+    nest: Nest
 
 
 def live(cradle: Cradle) -> NoReturn:
@@ -59,12 +81,13 @@ def live(cradle: Cradle) -> NoReturn:
     code = EXIT_CONFINEMENT
     try:
         page = LedgerPage(cradle.page_fd)
-        allocator = cradle.loaded.allocator
+        nest = cradle.nest
+        allocator = nest.loaded.allocator
         if allocator is not None:
             allocator.attach(page.address)
-        grants = Grants(allocator, page, cradle.settings.max_grant_bytes)
-        birth = Birth(cradle.parent_pid, cradle.lane, (cradle.end.fileno(), grants.descriptor))
-        tier = confine(birth, cradle.settings, ledger=allocator is not None)
+        grants = Grants(allocator, page, nest.settings.max_grant_bytes, nest.stack_bytes)
+        birth = Birth(cradle.parent_pid, cradle.lane, (cradle.end.fileno(), grants.descriptor), nest.filter)
+        tier = confine(birth, nest.settings, ledger=allocator is not None)
         page.mark_born()
         code = EXIT_PROTOCOL
         gc.enable()
@@ -83,10 +106,10 @@ class Calls:
 
     def __init__(self, cradle: Cradle, grants: Grants) -> None:
         self._end = cradle.end
-        self._loaded = cradle.loaded
-        self._settings = cradle.settings
+        self._loaded = cradle.nest.loaded
+        self._settings = cradle.nest.settings
         self._grants = grants
-        self._decoder = msgspec.msgpack.Decoder(JobFrame)
+        self._decoder = cradle.nest.decoder
         self._baseline_bytes = grants.current_bytes()
         self._baseline_resident = grants.resident_bytes()
         self._cpu_s = time.process_time()

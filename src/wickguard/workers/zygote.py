@@ -37,7 +37,7 @@ from wickguard.workers.protocol import (
     WorkerReaped,
 )
 from wickguard.workers.spawn import CONTROL_FD
-from wickguard.workers.worker import Cradle, live
+from wickguard.workers.worker import Cradle, Nest, live, make_nest
 
 _MESSAGE_CHARS = 4000
 
@@ -45,11 +45,10 @@ _MESSAGE_CHARS = 4000
 class Zygote:
     """The loop of a loaded zygote."""
 
-    def __init__(self, channel: Channel[ToZygote], prepare: Prepare, loaded: Loaded) -> None:
+    def __init__(self, channel: Channel[ToZygote], model: str, nest: Nest) -> None:
         self._channel = channel
-        self._model = prepare.model.name
-        self._settings = prepare.settings
-        self._loaded = loaded
+        self._model = model
+        self._nest = nest
         self._children: dict[int, tuple[int, int]] = {}  # pidfd -> (pid, worker)
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
@@ -90,7 +89,7 @@ class Zygote:
         parent_pid = os.getpid()
         pid = os.fork()
         if pid == 0:
-            live(Cradle(order.worker, order.lane, parent_pid, worker_end, page_fd, self._loaded, self._settings))
+            live(Cradle(order.worker, order.lane, parent_pid, worker_end, page_fd, self._nest))
         pidfd = os.pidfd_open(pid)
         self._children[pidfd] = (pid, order.worker)
         self._poll.register(pidfd, select.POLLIN)
@@ -139,10 +138,11 @@ def main() -> None:
         loaded = load(channel, prepare)
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         kernel.drop_capabilities()
+        nest = make_nest(loaded, prepare.settings)
         gc.collect()
         gc.disable()
         gc.freeze()
-        Zygote(channel, prepare, loaded).serve()
+        Zygote(channel, prepare.model.name, nest).serve()
     except ChannelClosedError:
         sys.exit(0)
 

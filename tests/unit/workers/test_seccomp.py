@@ -100,3 +100,10 @@ def test_only_itself_is_in_reach_when_a_worker_signals_or_limits(machine: str) -
     assert verdict(machine, numbers["tgkill"], 1, 1, 9) == KILL
     assert verdict(machine, numbers["prlimit64"], 0, 2) == ALLOW
     assert verdict(machine, numbers["prlimit64"], 1, 2) == EPERM
+
+
+@pytest.mark.parametrize("machine", sorted(MACHINES))
+def test_template_is_the_program_when_it_is_completed(machine: str) -> None:
+    """Compiling before the fork gives, byte for byte, what compiling after it would."""
+    assert seccomp.for_process(seccomp.template(machine), PID) == seccomp.program(machine, PID)
+    assert seccomp.template(machine) != seccomp.program(machine, PID)
