@@ -4,6 +4,11 @@
 //! stored row by row: a micro-kernel then reads it front to back, one cache line per step, and a panel (24 KiB) stays
 //! in the first-level cache while all rows of the left-hand side pass by. Columns beyond n are zeros.
 //! Packing is pure data movement; it starts no thread and computes nothing but an optional scale.
+//!
+//! Why packed copies on huge pages and not the mapped file as it is: reading 4 GiB of weights for the first time after a
+//! fork took 18 ms from huge pages and 260 ms from a mapped file (its pages are faulted in by every child), killing the
+//! child 4 ms and 140 ms, against 4 ms and 1 ms for the fork itself (`benches/results/engine.md`). And a product by an
+//! unpacked matrix would have to pack it at every call, which short texts can't pay for.
 
 /// Columns of a panel: two vectors of eight, one cache line.
 pub const PANEL: usize = 16;

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.unit.engine.conftest import Run, TinyModel
 
 engine = pytest.importorskip("wickguard_engine")

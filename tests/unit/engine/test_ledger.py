@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import pytest
-
 from tests.unit.engine.conftest import Run
 
 engine = pytest.importorskip("wickguard_engine")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.unit.engine.conftest import TinyModel, as_safetensors, tensor_shapes
 
 engine = pytest.importorskip("wickguard_engine")
