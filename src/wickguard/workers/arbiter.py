@@ -61,6 +61,7 @@ class Arbiter:
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._wakeup_fd = wakeup_fd
+        self._police_at = 0.0
         self._group, self._no_group = _group(configure)
         self._listen(front.fileno(), self._orders)
         self._listen(wakeup_fd, self._reap)
@@ -74,9 +75,7 @@ class Arbiter:
                 handler = self._handlers.get(fd)
                 if handler is not None:
                     handler()
-            now = clock.now()
-            for nursery in self._nurseries.values():
-                nursery.police(now)
+            self._police(clock.now())
             self._flush()
 
     def end(self) -> None:
@@ -119,10 +118,18 @@ class Arbiter:
             self._group = None
             self._say(ArbiterUp(False, self._no_group))
 
+    def _police(self, now: float) -> None:
+        """Look at every running call, every POLL_S however many messages come."""
+        if now < self._police_at:
+            return
+        self._police_at = now + POLL_S
+        for nursery in self._nurseries.values():
+            nursery.police(now)
+
     def _timeout_ms(self) -> float | None:
         now = clock.now()
         due = min(
-            (min(nursery.due_at(), nursery.police_at(now, POLL_S)) for nursery in self._nurseries.values()),
+            (min(nursery.due_at(), nursery.police_at(self._police_at)) for nursery in self._nurseries.values()),
             default=float("inf"),
         )
         return None if due == float("inf") else max(0.0, (due - now) * 1000 + 1)

@@ -5,6 +5,9 @@ soft RLIMIT_DATA relative to what the process has now, and by the limit of the e
 tighter so that a breach is recorded before the kernel refuses. It promises that between two calls no limit of the
 last one is left. It must not know what runs.
 
+The kernel counts ITIMER_PROF in ticks (1 to 10 ms): a call is stopped within a tick or two of its grant, on either
+side, and one that sleeps through the ticks is left to the arbiter, which reads the exact clock.
+
 Source: setitimer(2), getrlimit(2); RLIMIT_DATA counts private writable mappings (mm/mmap.c, data_vm).
 """
 

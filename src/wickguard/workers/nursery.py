@@ -165,10 +165,10 @@ class Nursery:
                 if not ward.born:
                     ward.kill(KillReason.BIRTH)
 
-    def police_at(self, now: float, poll_s: float) -> float:
-        """When `police` should run next; infinity when there is nothing to watch."""
+    def police_at(self, next_at: float) -> float:
+        """When `police` should run next: `next_at` when a call runs; infinity when there is nothing to watch."""
         if any(ward.watch is not None for ward in self.wards.values()):
-            return now + poll_s
+            return next_at
         return min((ward.birth_deadline for ward in self.wards.values() if not ward.born), default=float("inf"))
 
     def bury(
