@@ -1,7 +1,7 @@
 //! GFLOP/s of square products on one thread: candle's own (the gemm crate) and this engine's kernel.
 //!
-//! Prints two numbers. `benches/engine.py` runs it beside the other measurements; RAYON_NUM_THREADS=1 must be set, or
-//! candle uses more threads and the comparison is void.
+//! Prints two numbers. `benches/engine.py` runs it beside the other measurements; `RAYON_NUM_THREADS=1` must be set,
+//! or candle uses more threads and the comparison is void.
 
 #![allow(clippy::cast_precision_loss)]
 
@@ -24,7 +24,7 @@ fn gflops(mut product: impl FnMut()) -> f64 {
     product();
     let start = cpu_time();
     product();
-    2.0 * (N * N * N) as f64 / (cpu_time() - start).as_secs_f64() / 1e9
+    2.0 * (N * N * N) as f64 / cpu_time().saturating_sub(start).as_secs_f64() / 1e9
 }
 
 fn main() -> candle_core::Result<()> {

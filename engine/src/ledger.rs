@@ -108,6 +108,11 @@ fn settle(block: *mut u8, size: usize) -> *mut u8 {
     block
 }
 
+/// Blocks of a page and more begin at a cache line: a vector read across two lines costs two reads.
+fn aligned(layout: Layout) -> Layout {
+    if layout.size() < 4096 { layout } else { layout.align_to(64).unwrap_or(layout) }
+}
+
 fn is_huge(layout: Layout) -> bool {
     layout.size() >= HUGE && layout.align() <= HUGE
 }
@@ -155,7 +160,7 @@ unsafe impl GlobalAlloc for Ledger {
         }
         let size = layout.size();
         // SAFETY: passed on.
-        let block = if is_huge(layout) { map_huge(size) } else { unsafe { System.alloc(layout) } };
+        let block = if is_huge(layout) { map_huge(size) } else { unsafe { System.alloc(aligned(layout)) } };
         settle(block, size)
     }
 
@@ -165,7 +170,7 @@ unsafe impl GlobalAlloc for Ledger {
         }
         let size = layout.size();
         // SAFETY: passed on; fresh mappings are zeros.
-        let block = if is_huge(layout) { map_huge(size) } else { unsafe { System.alloc_zeroed(layout) } };
+        let block = if is_huge(layout) { map_huge(size) } else { unsafe { System.alloc_zeroed(aligned(layout)) } };
         settle(block, size)
     }
 
@@ -179,7 +184,7 @@ unsafe impl GlobalAlloc for Ledger {
             if is_huge(layout) {
                 libc::munmap(block.cast(), layout.size().next_multiple_of(4096));
             } else {
-                System.dealloc(block, layout);
+                System.dealloc(block, aligned(layout));
             }
         }
     }
@@ -201,7 +206,7 @@ unsafe impl GlobalAlloc for Ledger {
         if size > layout.size() && !book(size - layout.size()) {
             return null_mut();
         }
-        // SAFETY: both sizes belong to the system's allocator.
+        // SAFETY: both sizes belong to the system's allocator, which can move a block of any alignment up to its own.
         let moved = unsafe { System.realloc(block, layout, size) };
         if moved.is_null() {
             release(size.saturating_sub(layout.size()));

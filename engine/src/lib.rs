@@ -2,7 +2,7 @@
 //!
 //! From the bottom up: `ledger` and `mapping` own memory, `kernels` compute on slices, `tensor` makes them candle
 //! operations, `weights`, `tokenizer_file` and `models` read files, `tokens` cuts text, `model` puts a model directory
-//! together, and `py` is the only module that knows Python. What is promised to a caller is in `wickguard_engine.pyi`.
+//! together, and `py` is the only module that knows Python. What is promised to a caller is in `wickguard_engine/_engine.pyi`.
 
 pub mod cancel;
 pub mod error;
