@@ -35,7 +35,7 @@ def longest_string(data: bytes) -> tuple[int, int]:
     """
     plain = data
     if b"\\" in data:
-        plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+        plain = data.replace(b"\\\\", b"_").replace(b'\\"', b"_")
     best, index, start = (0, 0), 0, plain.find(b'"')
     while start >= 0 and (end := plain.find(b'"', start + 1)) >= 0:
         # An escape is two bytes for one, or six (\uXXXX) for at least one.

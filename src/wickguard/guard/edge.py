@@ -237,7 +237,7 @@ class BodyReader:
                     return refusal
                 self.held += len(chunk)
                 chunks.append(chunk)
-                if len(chunks) > FREE_PIECES and self.held < len(chunks) * settings.min_piece_bytes:
+                if len(chunks) > FREE_PIECES and self.held < (len(chunks) - 1) * settings.min_piece_bytes:
                     return self._too_small(len(chunks))
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
