@@ -204,6 +204,9 @@ def main() -> None:
     report.note(
         "All times in milliseconds, median / 99th percentile. To reach: stopped <= 30, next worker ready <= 10."
     )
+    report.note(
+        f"Load average of the minute before: {os.getloadavg()[0]:.1f} (other work on the machine is in the tails)."
+    )
     report.table("MiniLM", columns, rows(Path(minilm)))
     with tempfile.TemporaryDirectory(prefix="wickguard-kill-") as directory:
         size = big_model(Path(directory), Path(minilm))
