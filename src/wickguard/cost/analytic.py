@@ -15,7 +15,7 @@ from wickguard.backend import ModelSpec
 from wickguard.errors import ConfigError
 from wickguard.modality.text import TextFeatures
 from wickguard.records import Cost, Lane, Quote
-from wickguard.units import MIB
+from wickguard.units import KIB, MIB
 
 # Work of one call that no feature explains: frames, decoding the payload, one allocation of everything (seconds).
 CALL_OVERHEAD_S = 0.0005
@@ -23,11 +23,17 @@ CALL_OVERHEAD_S = 0.0005
 INPUT_OVERHEAD_S = 0.0002
 # A tokenizer reads about 1 to 4 MB/s on one core; the slow end is charged (seconds per byte).
 TOKENIZE_S_PER_BYTE = 1.0e-6
-# A worker's tokenizer holds words, offsets and ids: about 150 bytes per byte of text at its worst (1-byte words).
-TOKENIZE_BYTES_PER_BYTE = 160
-# Rows that the engine computes in one pass: its activations never hold more tokens than this at once.
-PASS_TOKENS = 4096
+# The payload exists as frame, as msgpack and as strings in the worker; the tokenizer itself streams (bytes per byte).
+PAYLOAD_BYTES_PER_BYTE = 4
+# The engine computes at most this many rows at once, or one longer text, and the feed-forward part in smaller blocks
+# (PASS_ROWS and BLOCK_ROWS in engine/src/models/bert.rs; a test compares the two formulas).
+PASS_ROWS = 512
+BLOCK_ROWS = 96
+# Attention's scratch: blocks of scores and of transposed keys, a small multiple of the longest text (floats per token).
+SCRATCH_FLOATS = 512
 F32 = 4
+# Ids while a text is cut, and once more with the special tokens around them (bytes per token).
+TOKEN_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,10 @@ def flops(spec: ModelSpec, tokens: int, squares: int) -> float:
 
 
 def activation_bytes(spec: ModelSpec, tokens: int, longest: int) -> int:
-    """Bytes of activations alive at once: one pass of rows through the widest layer, and one block of scores."""
-    rows = min(tokens, max(PASS_TOKENS, longest))
-    per_row = F32 * (6 * spec.hidden + spec.intermediate)
-    scores = F32 * longest * longest
-    return rows * per_row + scores
+    """Bytes of activations alive at once: one pass of rows, one block of the widest layer, attention's scratch."""
+    rows = min(tokens, max(PASS_ROWS, longest))
+    floats = rows * (5 * spec.hidden + 2) + min(rows, BLOCK_ROWS) * (spec.intermediate + spec.hidden)
+    return F32 * (floats + SCRATCH_FLOATS * longest) + 256 * KIB
 
 
 def quote(spec: ModelSpec, features: TextFeatures, flops_per_s: float, settings: PriceSettings) -> Quote:
@@ -82,8 +87,8 @@ def quote(spec: ModelSpec, features: TextFeatures, flops_per_s: float, settings:
     bound_s = fixed_s + flops(spec, features.token_bound, features.square_bound) / flops_per_s
     memory = (
         activation_bytes(spec, features.token_bound, features.longest_bound)
-        + TOKENIZE_BYTES_PER_BYTE * features.longest_bytes
-        + 3 * features.total_bytes
+        + PAYLOAD_BYTES_PER_BYTE * features.total_bytes
+        + TOKEN_BYTES * features.token_bound
         + features.inputs * spec.dimensions * (F32 + 24)
     )
     ceiling_cpu_s = max(settings.floor_cpu_s, bound_s * settings.slowdown)

@@ -22,7 +22,8 @@ def test_operations_follow_the_shape_when_counted_by_hand() -> None:
 def test_activations_hold_one_pass_when_a_batch_is_large() -> None:
     """Rows beyond one pass cost time, not memory."""
     assert activation_bytes(MINILM, 8192, 512) == activation_bytes(MINILM, 4096, 512)
-    assert activation_bytes(MINILM, 512, 512) == F32 * (512 * (6 * 384 + 1536) + 512 * 512)
+    rows, block, scratch = 512 * (5 * 384 + 2), 96 * (1536 + 384), 512 * 512
+    assert activation_bytes(MINILM, 512, 512) == F32 * (rows + block + scratch) + 256 * 1024
 
 
 def test_a_call_is_long_when_it_is_expected_to_take_long() -> None:
