@@ -163,6 +163,17 @@ def test_overshoot_is_charged_when_the_stranger_was_promoted_while_it_ran() -> N
     assert kept.level_at(100.0, LIMIT) == before + 2.0
 
 
+def test_spending_is_remembered_when_the_account_is_forgotten_within_one_decision() -> None:
+    """A call's second name may take the place of its first: what the first then reserves is not lost."""
+    roll = Roll(RollSettings(capacity=1, idle_s=0.0), SEED)
+    roll.find(0.0, "address", LIMIT, CREDIT)
+    address = roll.find(1000.0, "address", LIMIT, CREDIT)
+    roll.find(1000.0, "network", LIMIT, CREDIT)
+    assert address.reserve(1000.0, LIMIT, CREDIT) == 0
+    roll.reserved(1000.0, "address", address, CREDIT)
+    assert roll.find(1000.0, "address", LIMIT, CREDIT).wait_s(1000.0, LIMIT, CREDIT) > 0
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 11), st.floats(0.001, 2.0), st.floats(0, 40)), min_size=30, max_size=120

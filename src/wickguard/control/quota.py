@@ -1,0 +1,306 @@
+"""The quota: one decision over all levels of a call, and the leases that it leaves.
+
+Decides whether a call's price fits every level that it has to fit (everything, group, tenant, key, networks, and what is
+counted in requests, tokens or calls at once), takes all of it or nothing, and settles each taking exactly once. A taking is
+a lease with an owner and an expiry: what is never settled is charged as reserved when it expires, so that nothing leaks and
+nothing is given away. A killed call pays for its overshoot twice and for the process that replaces the killed one; its
+tenant's prices double, up to 64 times, and come back by 5 % with every good call.
+
+    quota = Quota(seed)
+    taken = quota.reserve(now, lease_id, ladder.levels(climber, plan), Demand(price_s, tokens), now + wall_s + 1)
+    if isinstance(taken, Shortfall):            # 429: taken.level says which limit, taken.wait_s when to come back
+        quota.charge_refusal(now, levels)
+    ...
+    settlement = quota.settle(now, lease_id, Usage(cpu_s, tokens, killed_s=teardown_and_respawn_s or None))
+
+Promises: after every event, what is reserved at a level is exactly the sum over live leases; law 2 at every level; a second
+settlement changes nothing and says so. It must not know HTTP, pools of workers or why a call was killed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wickguard.control.bucket import GRAIN, grains
+from wickguard.control.ladder import Currency, Level, Scope
+from wickguard.control.roll import Account, Roll, RollSettings
+from wickguard.errors import ConfigError, WickguardError
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSettings:
+    """refusal_s: what a refusal costs whoever was refused. kill_factor, most_factor: a kill multiplies its tenant's prices,
+    up to that. good_factor: what a good call multiplies them by, down to 1. busy_s: when to come back if only the end of a
+    call can help.
+    """
+
+    refusal_s: float = 0.001
+    kill_factor: float = 2.0
+    most_factor: float = 64.0
+    good_factor: float = 0.95
+    busy_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.refusal_s < 0 or self.busy_s <= 0:
+            raise ConfigError("refusal_s must not be negative, and busy_s must be positive")
+        if not (0 < self.good_factor < 1 < self.kill_factor <= self.most_factor):
+            raise ConfigError(
+                "a kill must raise prices, a good call lower them, and most_factor be at least kill_factor"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a call would reserve: its price in compute-seconds (a high quantile) and its most tokens."""
+
+    price_s: float
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a call used. killed_s: None when it ended by itself, else what ending it and a new process cost."""
+
+    cpu_s: float
+    tokens: int = 0
+    killed_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why a call does not fit: the level that takes longest, what was asked there, and what could be asked at once.
+
+    wait_s: when all levels fit, if what runs is settled as it was reserved; inf when the call can never fit.
+    """
+
+    level: Level
+    asked: float
+    available: float
+    wait_s: float
+
+    @property
+    def never(self) -> bool:
+        """Whether waiting is of no use."""
+        return math.isinf(self.wait_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    level: Level
+    account: Account
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a call holds. price_s: the compute-seconds reserved, its tenant's multiplier included."""
+
+    id: str
+    price_s: float
+    expires_at: float
+    holds: tuple[_Hold, ...]
+
+
+class SettlementStatus(StrEnum):
+    """How settling a lease went."""
+
+    SETTLED = "settled"
+    NOT_HELD = "not held"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What was charged and given back, in compute-seconds; nothing when the lease was settled before or has expired."""
+
+    status: SettlementStatus
+    charged_s: float = 0.0
+    refunded_s: float = 0.0
+
+
+class Quota:
+    """All accounts and all live leases of a server."""
+
+    def __init__(self, seed: bytes, settings: QuotaSettings | None = None, roll: RollSettings | None = None) -> None:
+        self._settings = settings or QuotaSettings()
+        self._roll = Roll(roll or RollSettings(), seed)
+        # Names that the operator gave: as many as the policy and the key file hold.
+        self._known: dict[str, Account] = {}
+        self._leases: dict[str, Lease] = {}
+        self._expiries: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    @property
+    def roll(self) -> Roll:
+        """The accounts of identities that nobody vouches for."""
+        return self._roll
+
+    def reserve(
+        self, now: float, lease_id: str, levels: Sequence[Level], demand: Demand, expires_at: float
+    ) -> Lease | Shortfall:
+        """Take `demand` at every level, or nothing. Raises WickguardError when the id is in use or the lease is over."""
+        if lease_id in self._leases or expires_at <= now:
+            raise WickguardError(f"lease {lease_id} is already taken, or would end before it begins")
+        self.expire(now)
+        wanted = self._wanted(now, levels, demand)
+        shortfall = self._shortfall(now, wanted)
+        if shortfall is not None:
+            return shortfall
+        price = 0.0
+        for hold in wanted:
+            hold.account.reserve(now, hold.level.limit, hold.amount)
+            if hold.level.credit is not None:
+                self._roll.reserved(now, hold.level.name, hold.account, hold.amount)
+            if hold.level.currency is Currency.COMPUTE_S:
+                price = hold.amount
+        lease = Lease(lease_id, price, expires_at, tuple(wanted))
+        self._leases[lease_id] = lease
+        heapq.heappush(self._expiries, (expires_at, lease_id))
+        return lease
+
+    def would(self, now: float, levels: Sequence[Level], demand: Demand) -> Shortfall | None:
+        """What `reserve` would answer now, without taking anything: None when the call fits."""
+        self.expire(now)
+        return self._shortfall(now, self._wanted(now, levels, demand))
+
+    def settle(self, now: float, lease_id: str, usage: Usage) -> Settlement:
+        """The work of a lease has stopped: charge what it used, give back the rest. A second time is a no-op that says so."""
+        self.expire(now)
+        lease = self._leases.pop(lease_id, None)
+        if lease is None:
+            return Settlement(SettlementStatus.NOT_HELD)
+        charged = self._charged_s(lease, usage)
+        spent = {
+            Currency.COMPUTE_S: charged,
+            Currency.REQUESTS: 1.0,
+            Currency.TOKENS: float(usage.tokens),
+            Currency.CALLS: 0.0,
+        }
+        for hold in lease.holds:
+            self._settle(now, hold, spent[hold.level.currency])
+        self._judge(now, lease, killed=usage.killed_s is not None)
+        return Settlement(SettlementStatus.SETTLED, charged, max(0.0, lease.price_s - charged))
+
+    def cancel(self, now: float, lease_id: str) -> Settlement:
+        """Nothing of the lease ran (it was refused later, or its caller left the queue): give all of it back."""
+        self.expire(now)
+        lease = self._leases.pop(lease_id, None)
+        if lease is None:
+            return Settlement(SettlementStatus.NOT_HELD)
+        for hold in lease.holds:
+            self._settle(now, hold, 0.0)
+        return Settlement(SettlementStatus.SETTLED, 0.0, lease.price_s)
+
+    def expire(self, now: float) -> tuple[str, ...]:
+        """End the leases whose time is over; each is charged what it reserved, because its call may have run. Their ids."""
+        ended: list[str] = []
+        while self._expiries and self._expiries[0][0] <= now:
+            at, lease_id = heapq.heappop(self._expiries)
+            lease = self._leases.get(lease_id)
+            if lease is None or lease.expires_at != at:
+                continue
+            del self._leases[lease_id]
+            for hold in lease.holds:
+                # At the instant of expiry, not of noticing it: nobody pays for how rarely we look.
+                self._settle(at, hold, 0.0 if hold.level.currency is Currency.CALLS else hold.amount)
+            ended.append(lease_id)
+        if len(self._expiries) > 64 and len(self._expiries) > 2 * len(self._leases):
+            self._expiries = [(lease.expires_at, lease.id) for lease in self._leases.values()]
+            heapq.heapify(self._expiries)
+        return tuple(ended)
+
+    def charge_refusal(self, now: float, levels: Sequence[Level]) -> float:
+        """Charge a refused call to the narrowest level that is the caller's own: its key, else its tenant. What was charged.
+
+        Wider levels are not charged: who is refused all day must not use up what its neighbours share. A stranger without
+        an account is not charged: refusals of made-up identities would fill the sketch that real strangers share.
+        """
+        own = [level for level in levels if level.scope in (Scope.TENANT, Scope.KEY)]
+        own = [level for level in own if level.currency is Currency.COMPUTE_S]
+        if not own or (own[-1].credit is not None and own[-1].name not in self._roll):
+            return 0.0
+        return self._account(now, own[-1]).charge(now, own[-1].limit, grains(self._settings.refusal_s))
+
+    def available(self, now: float, level: Level) -> tuple[float, float]:
+        """What could be asked at `level` now, and the seconds until its bucket is empty if nothing more is asked."""
+        account = self._account(now, level)
+        used = account.level_at(now, level.limit) + account.reserved
+        empty = used / level.limit.rate if level.limit.rate > 0 else 0.0
+        return max(0.0, level.limit.depth - used), empty
+
+    def multiplier(self, now: float, levels: Sequence[Level]) -> float:
+        """What the prices of this tenant are multiplied by: 1 to most_factor."""
+        return max((self._account(now, level).multiplier for level in levels if _judged(level)), default=1.0)
+
+    def reserved(self, now: float, level: Level) -> float:
+        """What running calls have reserved at `level`."""
+        return self._account(now, level).reserved
+
+    def _account(self, now: float, level: Level) -> Account:
+        if level.credit is not None:
+            return self._roll.find(now, level.name, level.limit, level.credit)
+        account = self._known.get(level.name)
+        if account is None:
+            account = self._known[level.name] = Account(now, level.limit, 0.0, 0.0)
+        return account
+
+    def _wanted(self, now: float, levels: Sequence[Level], demand: Demand) -> list[_Hold]:
+        accounts = [(level, self._account(now, level)) for level in levels]
+        factor = max((account.multiplier for level, account in accounts if _judged(level)), default=1.0)
+        price = grains(demand.price_s)
+        if factor > 1:
+            # Never above what fits an empty bucket: whoever could not call any more could not make good either.
+            least = min(level.limit.depth for level in levels if level.currency is Currency.COMPUTE_S)
+            price = max(price, grains(min(demand.price_s * factor, least - GRAIN)))
+        amounts = {
+            Currency.COMPUTE_S: price,
+            Currency.REQUESTS: 1.0,
+            Currency.TOKENS: float(demand.tokens),
+            Currency.CALLS: 1.0,
+        }
+        return [_Hold(level, account, amounts[level.currency]) for level, account in accounts]
+
+    def _shortfall(self, now: float, wanted: Sequence[_Hold]) -> Shortfall | None:
+        worst: Shortfall | None = None
+        for hold in wanted:
+            limit = hold.level.limit
+            wait = hold.account.wait_s(now, limit, hold.amount)
+            if wait == 0:
+                continue
+            if math.isinf(wait) and hold.amount <= limit.depth:
+                wait = self._settings.busy_s
+            if worst is None or wait > worst.wait_s:
+                used = hold.account.level_at(now, limit) + hold.account.reserved
+                worst = Shortfall(hold.level, hold.amount, max(0.0, limit.depth - used), wait)
+        return worst
+
+    def _charged_s(self, lease: Lease, usage: Usage) -> float:
+        if usage.killed_s is None:
+            return grains(usage.cpu_s)
+        return grains(usage.cpu_s + max(0.0, usage.cpu_s - lease.price_s) + usage.killed_s)
+
+    def _settle(self, now: float, hold: _Hold, charged: float) -> None:
+        hold.account.settle(now, hold.level.limit, hold.amount, charged)
+        if hold.level.credit is not None:
+            self._roll.settled(now, hold.level.name, hold.account, max(0.0, charged - hold.amount))
+
+    def _judge(self, now: float, lease: Lease, *, killed: bool) -> None:
+        for hold in lease.holds:
+            if not _judged(hold.level):
+                continue
+            account = hold.account
+            if killed:
+                if hold.level.credit is not None:
+                    account = self._roll.punished(now, hold.level.name, account)
+                account.multiplier = min(self._settings.most_factor, account.multiplier * self._settings.kill_factor)
+            elif account.multiplier > 1:
+                account.multiplier = max(1.0, account.multiplier * self._settings.good_factor)
+
+
+def _judged(level: Level) -> bool:
+    return level.scope is Scope.TENANT and level.currency is Currency.COMPUTE_S
