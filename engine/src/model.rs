@@ -21,6 +21,7 @@ use crate::tokenizer_file::TokenizerFile;
 use crate::tokens::Tokenizer;
 use crate::weights::Weights;
 
+const WEIGHTS: &str = "model.safetensors";
 const LONGEST_CONFIG: u64 = 1 << 20;
 const LONGEST_TOKENIZER: u64 = 64 << 20;
 /// Bytes that reading a tokenizer takes at its peak, per byte of its file: measured 8 for MiniLM (short pieces, the
@@ -101,7 +102,6 @@ impl Model {
     /// `OutOfMemory` naming the need if it is more than `memory_limit` bytes, `BadWeights` or `Unsupported` naming
     /// the file and the field.
     pub fn load(directory: &Path, memory_limit: Option<u64>) -> Result<Self> {
-        const WEIGHTS: &str = "model.safetensors";
         let config = BertConfig::parse(&read(directory, "config.json", LONGEST_CONFIG)?)?;
         let pooling = pooling(directory)?;
         let failed = |error: std::io::Error| Error::BadWeights(format!("{WEIGHTS}: {error}"));
@@ -109,25 +109,11 @@ impl Model {
         let file = MappedFile::open(&opened).map_err(failed)?;
         let packed = packed_bytes(&config);
         let packed = packed.ok_or_else(|| Error::BadWeights("config.json: the sizes overflow".to_owned()))?;
-        let tokenizer_len = std::fs::metadata(directory.join("tokenizer.json"))
-            .map_err(|error| Error::BadWeights(format!("tokenizer.json: {error}")))?
-            .len();
-        let header = file.bytes().first_chunk::<8>().map_or(0, |raw| u64::from_le_bytes(*raw));
-        let reading =
-            header.saturating_mul(HEADER_FACTOR).saturating_add(tokenizer_len.saturating_mul(TOKENIZER_FACTOR));
-        let reading = reading.saturating_add(FIXED_NEED);
-        if header <= file.bytes().len() as u64 {
-            afford(reading, memory_limit)?;
-        }
+        let reading = need_of_reading(directory, &file)?;
+        afford(reading, memory_limit)?;
         let weights = Weights::open(&file, WEIGHTS)?;
-        let (mut parameters, mut converted, mut joined) = (0_u64, 0_u64, 0_u64);
-        for (name, shape) in config.tensors() {
-            converted = converted.saturating_add(weights.check(&name, &shape)?);
-            parameters += shape.iter().map(|n| *n as u64).product::<u64>();
-            joined = joined.max(shape.iter().map(|n| *n as u64).product::<u64>() * 12);
-        }
-        let joined = joined.min((config.hidden as u64).pow(2).saturating_mul(12));
-        afford(packed.saturating_add(converted).saturating_add(joined).saturating_add(reading), memory_limit)?;
+        let (parameters, converting) = check_tensors(&config, &weights)?;
+        afford(packed.saturating_add(converting).saturating_add(reading), memory_limit)?;
         let tokenizer = read(directory, "tokenizer.json", LONGEST_TOKENIZER)?;
         let tokenizer = TokenizerFile::parse(&tokenizer, config.vocab)?;
         let warnings = tokenizer.warnings.clone();
@@ -220,6 +206,29 @@ impl Model {
     pub fn flops(&self, lengths: &[usize]) -> u64 {
         self.bert.flops(lengths)
     }
+}
+
+/// Bytes that reading the tokenizer and the header of the weights takes.
+fn need_of_reading(directory: &Path, file: &MappedFile) -> Result<u64> {
+    let tokenizer = std::fs::metadata(directory.join("tokenizer.json"))
+        .map_err(|error| Error::BadWeights(format!("tokenizer.json: {error}")))?
+        .len();
+    // A header longer than the file is refused before it is read: it needs nothing.
+    let header = file.bytes().first_chunk::<8>().map_or(0, |raw| u64::from_le_bytes(*raw));
+    let header = if header > file.bytes().len() as u64 { 0 } else { header };
+    let need = header.saturating_mul(HEADER_FACTOR).saturating_add(tokenizer.saturating_mul(TOKENIZER_FACTOR));
+    Ok(need.saturating_add(FIXED_NEED))
+}
+
+/// Compares every tensor with the configuration. Returns how many parameters there are, and the bytes that converting
+/// those which can't be used in place takes, with what joining the three attention matrices of one layer takes.
+fn check_tensors(config: &BertConfig, weights: &Weights<'_>) -> Result<(u64, u64)> {
+    let (mut parameters, mut converting) = (0_u64, (config.hidden as u64).pow(2).saturating_mul(12));
+    for (name, shape) in config.tensors() {
+        converting = converting.saturating_add(weights.check(&name, &shape)?);
+        parameters += shape.iter().map(|n| *n as u64).product::<u64>();
+    }
+    Ok((parameters, converting))
 }
 
 /// Bytes of the matrices as published, which the packed ones replace.

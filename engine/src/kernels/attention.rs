@@ -71,7 +71,7 @@ pub fn attend(qkv: &[f32], tokens: usize, shape: Heads, scratch: &mut [f32], out
             let rows = block.min(tokens - first);
             let query = Rows { data: &qkv[first * stride + column..], stride };
             matmul(query, rows, keys, Finish::Nothing, scores, padded);
-            matmul_weights(scores, rows, tokens, padded, values, sums, wide);
+            matmul_weights(scores, rows, padded, values, sums);
             for r in 0..rows {
                 let to = &mut out[(first + r) * hidden + column..][..width];
                 to.copy_from_slice(&sums[r * wide..r * wide + width]);
@@ -82,18 +82,11 @@ pub fn attend(qkv: &[f32], tokens: usize, shape: Heads, scratch: &mut [f32], out
 
 /// Softmax over each row of scores, then the weighted sum of the values. The division by the sum of the weights is
 /// done on the result, which is narrower than the scores.
-fn matmul_weights(
-    scores: &mut [f32],
-    rows: usize,
-    tokens: usize,
-    padded: usize,
-    values: Packed<'_>,
-    sums: &mut [f32],
-    wide: usize,
-) {
+fn matmul_weights(scores: &mut [f32], rows: usize, padded: usize, values: Packed<'_>, sums: &mut [f32]) {
+    let wide = values.n.next_multiple_of(PANEL);
     let mut totals = [0.0_f32; 32 * TILE_ROWS];
     for (total, row) in totals.iter_mut().zip(scores.chunks_exact_mut(padded).take(rows)) {
-        *total = exponentials::<Wide>(&mut row[..tokens]);
+        *total = exponentials::<Wide>(&mut row[..values.k]);
     }
     matmul(Rows { data: scores, stride: padded }, rows, values, Finish::Nothing, sums, wide);
     for (total, row) in totals.iter().zip(sums.chunks_exact_mut(wide).take(rows)) {

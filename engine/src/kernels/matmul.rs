@@ -198,10 +198,7 @@ impl Tile {
                     *sum = [L::load(bias.as_ptr()), L::load(bias.as_ptr().add(WIDTH))];
                 }
             }
-            let mut lines: [*const f32; HEIGHT] = [self.a; HEIGHT];
-            for (r, line) in lines.iter_mut().enumerate() {
-                *line = self.a.add(r * self.a_stride);
-            }
+            let mut lines: [*const f32; HEIGHT] = std::array::from_fn(|r| self.a.add(r * self.a_stride));
             let mut b = self.b;
             let next = self.kc * PANEL;
             let mut left = self.kc;
