@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.fakes import MINILM, Exchange, FakeClock, Rig, RigSettings, body, completed, ended, rig, scope, settle_down
 
-from wickguard.clock import now
+from wickguard import clock
 from wickguard.guard.admit import AdmissionSettings
 from wickguard.guard.edge import EdgeSettings
 from wickguard.records import OutcomeKind
@@ -32,14 +32,26 @@ SETTINGS = RigSettings(
 KINDS = list(OutcomeKind)
 
 
+class TurnedLoop(asyncio.SelectorEventLoop):
+    """A loop whose time stands still until a test turns the clock, so that every run of an example is the same."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._turned = clock
+
+    def time(self) -> float:
+        """The test's time."""
+        return self._turned()
+
+
 class Front(RuleBasedStateMachine):
     """Random lives of requests."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        # Real instants come from the pipeline; the offset is ours.
-        self.clock = FakeClock(now())
+        self.clock = FakeClock()
+        self.loop = TurnedLoop(self.clock)
+        self.real_now, clock.now = clock.now, self.clock
         self.rig: Rig = self.loop.run_until_complete(self._rig())
         self.rig.backend.stops_when_abandoned = False
         self.tasks: list[asyncio.Task[None]] = []
@@ -107,8 +119,9 @@ class Front(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.01, 1.0, 10.0]))
     def wait(self, seconds: float) -> None:
-        """Time passes for admission."""
+        """Time passes: deadlines, body limits and waits end."""
         self.clock.advance(seconds)
+        self.run()
 
     @invariant()
     def never_more_than_allowed(self) -> None:
@@ -123,6 +136,7 @@ class Front(RuleBasedStateMachine):
         try:
             self.check()
         finally:
+            clock.now = self.real_now
             self.loop.close()
 
     def check(self) -> None:
