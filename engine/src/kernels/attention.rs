@@ -11,7 +11,8 @@ use super::lanes::{Lanes, WIDTH, Wide};
 use super::matmul::{Finish, Packed, Rows, TILE_ROWS, matmul};
 use super::packing::{PANEL, Source, pack};
 
-/// Scores kept at once, in floats: 96 KiB, a fifth of a typical second-level cache.
+/// Scores kept at once, in floats: 48 KiB, a tenth of a second-level cache of 512 KiB. A block has at least 24 rows all
+/// the same, so beyond 512 tokens it is more.
 const SCORE_BUDGET: usize = 12 * 1024;
 
 /// The shape of an attention: `heads` heads of `width` columns each.

@@ -153,6 +153,27 @@ def test_loading_is_refused_with_the_need_when_memory_is_too_little(minilm: Path
     assert engine.ledger().current <= before + 4096
 
 
+def test_the_computed_need_is_enough_when_the_vocabulary_has_the_shortest_pieces(tiny: TinyModel) -> None:
+    """Short pieces take the most memory per byte of the file; the need must cover them too."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    short = (f"##{a}{b}{c}" for a in letters for b in letters for c in letters)
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(piece for piece, _ in zip(short, range(30_000), strict=False))]
+    tiny.tokenizer["model"]["vocab"] = {piece: i for i, piece in enumerate(pieces)}
+    tiny.config["vocab_size"] = len(pieces)
+    tiny.tensors = {name: np.zeros(shape, np.float32) for name, shape in tensor_shapes(tiny.config).items()}
+    path = tiny.write()
+    (path / "tokenizer.json").write_text(json.dumps(tiny.tokenizer, separators=(",", ":")))
+    need = int(refused(path, engine.OutOfMemory, "needs", memory_limit=1 << 16).split("needs ")[1].split()[0])
+    before = engine.ledger().current
+    engine.reset_peak()
+    with pytest.raises(engine.OutOfMemory, match="needs") as caught:
+        engine.load(path, memory_limit=need)
+    whole = int(str(caught.value).split("needs ")[1].split()[0])
+    engine.load(path, memory_limit=whole)
+    # Less what does not grow with the file, which must not hide a factor that is too small.
+    assert engine.ledger().peak - before <= whole - (1 << 19)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "kind", "word"),
     [
