@@ -54,5 +54,7 @@ def test_name_says_what_the_module_is(path: Path) -> None:
 
 def test_map_lists_every_module_when_modules_change() -> None:
     """ARCHITECTURE.md holds the module list that the modules themselves give."""
-    check = subprocess.run([sys.executable, str(ROOT / "docs" / "modules.py"), "--check"], capture_output=True, text=True)
+    check = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "modules.py"), "--check"], capture_output=True, text=True
+    )
     assert check.returncode == 0, check.stdout
