@@ -1,0 +1,142 @@
+"""The panel: the breakers that a call has to pass, and who may open which.
+
+Decides by (tenant, model, feature class), by (model, feature class) and by model. The first opens on one tenant's failures
+and hurts nobody else. The other two hurt everybody, so they open only on a certain failure ratio with failures of at least
+three witnesses; three kills alone do not open them, or three tenants with one poison each would close a busy model. A
+witness is a tenant with a key; all callers without one are together one witness, because addresses cost nothing.
+
+Promises at most `capacity` breakers, the ones that stand open or half-open the last to be forgotten, and that a result of a
+breaker that was forgotten changes nothing in its successor. Pure; it must not know what the classes mean.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wickguard.control.breaker import Breaker, BreakerSettings, Pass, State, Verdict
+
+TENANT_SETTINGS = BreakerSettings()
+SHARED_SETTINGS = BreakerSettings(kills=0, witnesses=3)
+# More than the generations that any breaker goes through in its life.
+_STRIDE = 1 << 32
+_LOOKS = 8
+
+
+class Reach(StrEnum):
+    """Whom an open breaker stops."""
+
+    TENANT = "tenant"
+    CLASS = "class"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is called and by whom. witness: the tenant if it has a key, else one word for all who have none."""
+
+    tenant: str
+    model: str
+    feature_class: str
+    witness: str
+
+    def breakers(self) -> tuple[tuple[Reach, str, str, str], ...]:
+        """The keys of the breakers of this call, narrowest first."""
+        return (
+            (Reach.TENANT, self.model, self.feature_class, self.tenant),
+            (Reach.CLASS, self.model, self.feature_class, ""),
+            (Reach.MODEL, self.model, "", ""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A call may go on. trial: in a worker that nobody would miss. To be reported exactly once."""
+
+    subject: Subject
+    passes: tuple[Pass, ...]
+    trial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A breaker is open: whom it stops, and when to come back."""
+
+    reach: Reach
+    wait_s: float
+
+
+def class_of(features: Mapping[str, int]) -> str:
+    """The class of a call: the power of two of each feature, so that calls of about the same size fail together."""
+    return ",".join(f"{name}:{value.bit_length()}" for name, value in sorted(features.items()))
+
+
+class Panel:
+    """All breakers of a server."""
+
+    def __init__(
+        self,
+        tenant: BreakerSettings = TENANT_SETTINGS,
+        shared: BreakerSettings = SHARED_SETTINGS,
+        capacity: int = 10_000,
+    ) -> None:
+        self._settings = {Reach.TENANT: tenant, Reach.CLASS: shared, Reach.MODEL: shared}
+        self._capacity = capacity
+        self._breakers: OrderedDict[tuple[Reach, str, str, str], Breaker] = OrderedDict()
+        # The generation in which what has no breaker passes, and with which a new breaker begins. It grows when a breaker
+        # that had opened is forgotten, so that no pass from before that counts for a successor.
+        self._birth = 0
+
+    def __len__(self) -> int:
+        return len(self._breakers)
+
+    def ask(self, now: float, subject: Subject) -> Passage | Stopped:
+        """Whether a call may go on; all breakers or none: a trial taken from one is given back when another is open."""
+        passes: list[Pass] = []
+        for key in subject.breakers():
+            breaker = self._breakers.get(key)
+            asked = breaker.ask(now) if breaker is not None else Pass(self._birth)
+            if isinstance(asked, Pass):
+                passes.append(asked)
+                continue
+            for taken_key, taken in zip(subject.breakers(), passes, strict=False):
+                if taken.trial:
+                    self._breakers[taken_key].report(now, taken, Verdict.NEUTRAL, subject.witness)
+            return Stopped(key[0], asked)
+        return Passage(subject, tuple(passes), any(given.trial for given in passes))
+
+    def report(self, now: float, passage: Passage, verdict: Verdict) -> None:
+        """How the call ended; NEUTRAL when it never ran."""
+        subject = passage.subject
+        for key, given in zip(subject.breakers(), passage.passes, strict=True):
+            breaker = self._breakers.get(key)
+            if breaker is None:
+                # A tenant without failures needs no breaker; shared ones need to know what goes well, for the ratio.
+                if verdict is Verdict.NEUTRAL or (verdict is Verdict.GOOD and key[0] is Reach.TENANT):
+                    continue
+                breaker = self._install(key)
+            self._breakers.move_to_end(key)
+            breaker.report(now, given, verdict, subject.witness)
+
+    def state(self, reach: Reach, subject: Subject) -> State:
+        """The state of the breaker of this reach, for metrics."""
+        breaker = next((self._breakers.get(key) for key in subject.breakers() if key[0] is reach), None)
+        return breaker.state if breaker is not None else State.CLOSED
+
+    def _install(self, key: tuple[Reach, str, str, str]) -> Breaker:
+        if len(self._breakers) >= self._capacity:
+            self._forget_one()
+        breaker = self._breakers[key] = Breaker(self._settings[key[0]], self._birth)
+        return breaker
+
+    def _forget_one(self) -> None:
+        for _ in range(_LOOKS):
+            key, oldest = next(iter(self._breakers.items()))
+            if oldest.state is State.CLOSED:
+                break
+            self._breakers.move_to_end(key)
+        _, forgotten = self._breakers.popitem(last=False)
+        if forgotten.generation % _STRIDE:
+            self._birth += _STRIDE
