@@ -78,13 +78,13 @@ class Quarantine:
         return Permit(trial=True, strikes=suspect.strikes)
 
     def report(self, now: float, digest: bytes, permit: Permit, verdict: Verdict) -> None:
-        """How the request ended."""
+        """How the request ended. What was let in before the last strike or clearing says nothing new."""
         suspect = self._suspects.get(digest)
         if permit.strikes != (suspect.strikes if suspect is not None else 0):
             return
         if verdict is Verdict.BAD:
             self._strike(now, digest, permit.strikes + 1)
-        elif suspect is not None and permit.trial:
+        elif suspect is not None:
             if verdict is Verdict.GOOD:
                 del self._suspects[digest]
             else:

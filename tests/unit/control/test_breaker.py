@@ -169,6 +169,7 @@ def test_every_outcome_has_a_verdict_when_outcomes_are_added() -> None:
         OutcomeKind.EXPIRED_CPU,
         OutcomeKind.EXPIRED_WALL,
     }
+    assert {kind for kind, verdict in VERDICTS.items() if verdict is GOOD} == {OutcomeKind.COMPLETED}
 
 
 def test_verdict_is_neutral_when_the_call_was_not_to_blame() -> None:

@@ -85,6 +85,14 @@ def test_one_call_counts_at_most_the_clip_when_it_is_wild(wild: float, total: fl
     assert cusum.total == total
 
 
+def test_one_cheap_call_does_not_excuse_many_dear_ones_when_it_is_wild() -> None:
+    """The clip holds in both directions."""
+    cusum = Cusum(16.0)
+    for z in (3.0, 3.0, 3.0, 3.0, -math.inf):
+        cusum.add(z)
+    assert cusum.total == 6.5
+
+
 def test_least_recently_seen_is_forgotten_when_there_are_too_many() -> None:
     """Tenants can be many; memory can't."""
     drift = Drift(DriftSettings(capacity=100))

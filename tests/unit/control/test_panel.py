@@ -82,7 +82,7 @@ def test_trial_is_given_back_when_another_breaker_stops_the_call() -> None:
     stopped = panel.ask(31.0, subject("a"))
     assert isinstance(stopped, Stopped)
     assert stopped.reach is Reach.CLASS
-    first = panel.ask(200.0, subject("a"))
+    first = panel.ask(51.0, subject("a"))
     assert isinstance(first, Passage)
     assert first.trial
     assert all(given.trial for given in first.passes)

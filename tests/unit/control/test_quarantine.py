@@ -62,6 +62,17 @@ def test_copies_count_as_one_strike_when_they_ran_at_once() -> None:
     assert quarantine.ask(1.0, POISON) == Permit(trial=True, strikes=1)
 
 
+def test_strikes_stay_when_a_late_copy_is_killed() -> None:
+    """A copy that ran since before the first strike does not set the count back."""
+    quarantine = Quarantine()
+    late = quarantine.ask(0.0, POISON)
+    assert isinstance(late, Permit)
+    run(quarantine, 0.0, BAD)
+    run(quarantine, 0.0, BAD)
+    quarantine.report(1.0, POISON, late, BAD)
+    assert quarantine.ask(1.0, POISON) == 599.0
+
+
 def test_late_copy_does_not_clear_the_name_when_it_ended_well() -> None:
     """Only a trial clears."""
     quarantine = Quarantine()
