@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import statistics
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
@@ -30,7 +32,7 @@ from wickguard.cost import analytic
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
 from wickguard.dialect.tei import Tei
-from wickguard.errors import ModelError
+from wickguard.errors import ConfigError, ModelError, WickguardError
 from wickguard.guard.admit import Admission
 from wickguard.guard.asgi import Application, Surface
 from wickguard.guard.decode import Decoder
@@ -74,6 +76,7 @@ class Running:
     admission: Admission
     loaded_at: dict[str, int]
     url: str
+    serving: asyncio.Task[None] | None = None
 
     def started(self) -> bool:
         """Whether every model has been loaded once."""
@@ -92,6 +95,7 @@ class Running:
 async def running_server(options: Options) -> AsyncIterator[Running]:
     """A listening server; leaving the block drains and stops it. Raises ConfigError, ModelError or WorkerError."""
     policy = options.policy
+    _check_port(options.host, options.port)
     metrics = Metrics()
     with contextlib.ExitStack() as closing:
         emit = _listeners(policy, metrics, closing)
@@ -111,7 +115,7 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
             dialects: dict[str, Dialect] = {"openai": OpenAI(), "tei": Tei()}
             surface = Surface(stages, pipeline, dialects, OpenAI().render_models, metrics, running, emit)
             server = _http_server(Application(surface), options)
-            serving = asyncio.create_task(server.serve())
+            serving = running.serving = asyncio.create_task(server.serve())
             try:
                 await _listening(options, serving)
                 yield running
@@ -133,7 +137,12 @@ async def serve_until_signal(options: Options, announce: Sequence[object] = ()) 
         for tell in announce:
             if callable(tell):
                 tell(running)
-        await stop.wait()
+        ends: set[asyncio.Task[Any]] = {asyncio.create_task(stop.wait())}
+        if running.serving is not None:
+            ends.add(running.serving)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            raise WickguardError("the HTTP server ended by itself")
 
 
 async def measure_speed(pool: Pool, spec: ModelSpec) -> float:
@@ -235,6 +244,21 @@ def _http_server(application: Application, options: Options) -> GranianServer:
         ssl_key=Path(settings.tls_key) if settings.tls_key else None,
         ssl_protocol_min=SSLProtocols.tls13,
     )
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise ConfigError when the address can't be listened on: before anything is loaded, and never by half.
+
+    The HTTP server shares its port with whoever else listens with SO_REUSEPORT; this probe does not.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        raise ConfigError(f"can't listen on {host} port {port}: {error.strerror}; choose another --port") from error
 
 
 async def _listening(options: Options, serving: asyncio.Task[None]) -> None:
