@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from wickguard.control.bucket import Limit
 from wickguard.errors import ConfigError, WickguardError
 
@@ -48,9 +50,8 @@ class Currency(StrEnum):
     CALLS = "concurrent calls"
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """One limit that a call has to fit. `name` is unique among all levels.
+class Level(msgspec.Struct, frozen=True, gc=False):
+    """One limit that a call has to fit. `name` is unique among all levels. (A struct: some are made for every call.)
 
     credit: None for a name that the operator gave, which starts with an empty bucket; else what an unknown one may spend at
     once. Names with a credit are the only ones that callers can make up, and the only ones that are ever forgotten.
@@ -122,24 +123,31 @@ class Ladder:
         alarmed = (settings.alarmed_share, min(settings.new_share, settings.alarmed_share))
         self._wide = {False: self._pools(*calm), True: self._pools(*alarmed)}
         self._anonymous = Plan(settings.anonymous_rate)
+        self._network_limits = {
+            times: (self._limit(times * settings.anonymous_rate), times * settings.median_s) for times in (4, 8, 16)
+        }
+        self._address_limit = self._tenant_limit(self._anonymous)
 
     def depth(self, rate: float) -> float:
         """The depth of a bucket of this rate."""
         return max(self._settings.burst_s * rate, DEPTH_OVER_DEAREST * self._settings.dearest_s)
 
     def levels(self, climber: Climber, plan: Plan | None = None, *, alarmed: bool = False) -> tuple[Level, ...]:
-        """All levels of a caller, widest first. `plan` is for tenants with a key; alarmed: many identities attack together."""
+        """All levels of a caller, widest first. `plan` is for tenants with a key, alarmed: many identities attack together."""
+        wide = self._wide[alarmed]
+        if climber.trust is Trust.ANONYMOUS:
+            tenant = Level(Scope.TENANT, climber.tenant, self._address_limit, credit=self._settings.median_s)
+            return (*wide[Trust.ANONYMOUS], tenant, *self._networks(climber.address))
         plan = plan or self._anonymous
-        unknown = climber.trust is Trust.ANONYMOUS
-        limit = self._limit(min(plan.rate, plan.share * self._settings.capacity))
-        credit = self._settings.median_s if unknown else None
-        found = [*self._wide[alarmed][climber.trust], Level(Scope.TENANT, climber.tenant, limit, credit=credit)]
+        limit = self._tenant_limit(plan)
+        found = [*wide[climber.trust], Level(Scope.TENANT, climber.tenant, limit)]
         found += self._counted(climber.tenant, plan)
         if climber.key_id is not None:
             found.append(Level(Scope.KEY, f"{climber.tenant}/{climber.key_id}", limit))
-        if climber.address:
-            found += self._networks(climber.address)
-        return tuple(found)
+        return (*found, *self._networks(climber.address))
+
+    def _tenant_limit(self, plan: Plan) -> Limit:
+        return self._limit(min(plan.rate, plan.share * self._settings.capacity))
 
     def _limit(self, rate: float) -> Limit:
         return Limit(rate, self.depth(rate))
@@ -166,11 +174,11 @@ class Ladder:
         ]
 
     def _networks(self, address: bytes) -> list[Level]:
-        one, median = self._settings.anonymous_rate, self._settings.median_s
-        return [
-            Level(Scope.NETWORK, name, self._limit(times * one), credit=times * median)
-            for name, times in networks_of(address)
-        ]
+        found = []
+        for name, times in networks_of(address) if address else ():
+            limit, credit = self._network_limits[times]
+            found.append(Level(Scope.NETWORK, name, limit, credit=credit))
+        return found
 
 
 def networks_of(address: bytes) -> tuple[tuple[str, int], ...]:

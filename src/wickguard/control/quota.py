@@ -25,6 +25,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from wickguard.control.bucket import GRAIN, grains
 from wickguard.control.ladder import Currency, Level, Scope
 from wickguard.control.roll import Account, Roll, RollSettings
@@ -88,8 +90,8 @@ class Shortfall:
         return math.isinf(self.wait_s)
 
 
-@dataclass(frozen=True, slots=True)
-class _Hold:
+class _Hold(msgspec.Struct, frozen=True):
+    # A struct, because some are made for every call.
     level: Level
     account: Account
     amount: float
@@ -175,14 +177,13 @@ class Quota:
         if lease is None:
             return Settlement(SettlementStatus.NOT_HELD)
         charged = self._charged_s(lease, usage)
-        spent = {
-            Currency.COMPUTE_S: charged,
-            Currency.REQUESTS: 1.0,
-            Currency.TOKENS: float(usage.tokens),
-            Currency.CALLS: 0.0,
-        }
         for hold in lease.holds:
-            self._settle(now, hold, spent[hold.level.currency])
+            currency = hold.level.currency
+            if currency is Currency.COMPUTE_S:
+                self._settle(now, hold, charged)
+            else:
+                # A call that has ended is none at once.
+                self._settle(now, hold, 0.0 if currency is Currency.CALLS else _count(currency, usage.tokens))
         self._judge(now, lease, killed=usage.killed_s is not None)
         return Settlement(SettlementStatus.SETTLED, charged, max(0.0, lease.price_s - charged))
 
@@ -251,19 +252,19 @@ class Quota:
 
     def _wanted(self, now: float, levels: Sequence[Level], demand: Demand) -> list[_Hold]:
         accounts = [(level, self._account(now, level)) for level in levels]
-        factor = max((account.multiplier for level, account in accounts if _judged(level)), default=1.0)
+        # Only tenants' accounts are ever multiplied.
+        factor = max([account.multiplier for _, account in accounts], default=1.0)
         price = grains(demand.price_s)
         if factor > 1:
             # Never above what fits an empty bucket: whoever could not call any more could not make good either.
             least = min(level.limit.depth for level in levels if level.currency is Currency.COMPUTE_S)
             price = max(price, grains(min(demand.price_s * factor, least - GRAIN)))
-        amounts = {
-            Currency.COMPUTE_S: price,
-            Currency.REQUESTS: 1.0,
-            Currency.TOKENS: float(demand.tokens),
-            Currency.CALLS: 1.0,
-        }
-        return [_Hold(level, account, amounts[level.currency]) for level, account in accounts]
+        return [
+            _Hold(
+                level, account, price if level.currency is Currency.COMPUTE_S else _count(level.currency, demand.tokens)
+            )
+            for level, account in accounts
+        ]
 
     def _shortfall(self, now: float, wanted: Sequence[_Hold]) -> Shortfall | None:
         worst: Shortfall | None = None
@@ -300,6 +301,11 @@ class Quota:
                 account.multiplier = min(self._settings.most_factor, account.multiplier * self._settings.kill_factor)
             elif account.multiplier > 1:
                 account.multiplier = max(1.0, account.multiplier * self._settings.good_factor)
+
+
+def _count(currency: Currency, tokens: int) -> float:
+    """What a call is in a currency that is not compute-seconds."""
+    return float(tokens) if currency is Currency.TOKENS else 1.0
 
 
 def _judged(level: Level) -> bool:
