@@ -23,6 +23,7 @@ class Reason(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     BODY_TIMEOUT = "body_timeout"
+    BODY_INCOMPLETE = "body_incomplete"
     LENGTH_REQUIRED = "length_required"
     BODY_TOO_LARGE = "body_too_large"
     BATCH_TOO_LARGE = "batch_too_large"
@@ -68,6 +69,7 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.UNKNOWN_MODEL: Meaning(404, False, False, "no such model"),
     Reason.METHOD_NOT_ALLOWED: Meaning(405, False, True, "the route does not take this method"),
     Reason.BODY_TIMEOUT: Meaning(408, False, True, "the body came too slowly"),
+    Reason.BODY_INCOMPLETE: Meaning(400, False, True, "the body broke off, or its framing is wrong"),
     Reason.LENGTH_REQUIRED: Meaning(411, False, True, "a Content-Length is required"),
     Reason.BODY_TOO_LARGE: Meaning(413, False, True, "the body is too large"),
     Reason.BATCH_TOO_LARGE: Meaning(413, False, False, "the batch holds too many inputs"),

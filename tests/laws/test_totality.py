@@ -79,6 +79,7 @@ REACHED: dict[Reason, Way] = {
     Reason.UNKNOWN_MODEL: Way(asking(model="gpt-9")),
     Reason.METHOD_NOT_ALLOWED: Way(method="GET"),
     Reason.BODY_TIMEOUT: Way(b"", headers=(JSON, CHUNKED), settings=limited(body_timeout_s=0.01)),
+    Reason.BODY_INCOMPLETE: Way(b"", headers=(JSON, CHUNKED), leaves=True),
     Reason.LENGTH_REQUIRED: Way(headers=(JSON,)),
     Reason.BODY_TOO_LARGE: Way(b" " * 1025, settings=SMALL_BODIES),
     Reason.BATCH_TOO_LARGE: Way(asking(input=["a"] * 65)),

@@ -137,6 +137,8 @@ def find_route(head: Head, settings: EdgeSettings) -> Route | Rejection:
             Reason.URI_TOO_LONG, "the request target is too long", limit=settings.max_target_bytes, seen=target,
             unit="bytes",
         )  # fmt: skip
+    if len(head.values(b"host")) > 1:
+        return Rejection(Reason.MALFORMED, "it must come once", "Host")
     route = ROUTES.get(head.path)
     if route is None:
         return Rejection(Reason.UNKNOWN_ROUTE, "", accepted=", ".join(ROUTES))
@@ -172,6 +174,8 @@ def _check_length(head: Head, settings: EdgeSettings) -> Rejection | None:
                 Reason.UNSUPPORTED_ENCODING, "send the body uncompressed", "Transfer-Encoding", accepted="chunked"
             )
         return None
+    if head.one(b"transfer-encoding") is not None:
+        return Rejection(Reason.MALFORMED, "not together with Transfer-Encoding", "Content-Length")
     if len(lengths) > 1 or not lengths[0].isdigit():
         return Rejection(Reason.MALFORMED, "it must be one number", "Content-Length")
     # 20 digits hold any length that fits 64 bits; more are not worth converting.
@@ -217,7 +221,7 @@ class BodyReader:
         self.held = 0
 
     async def read(self, receive: Receive, due: Deadline) -> bytes | Rejection:
-        """The whole body, or why it was not taken. CLIENT_GONE when the client left."""
+        """The whole body, or why it was not taken. BODY_INCOMPLETE when the client left."""
         settings, start = self._settings, self._clock()
         chunks: list[bytes] = []
         while True:
@@ -227,7 +231,9 @@ class BodyReader:
             except TimeoutError:
                 return self._too_slow()
             if message["type"] == "http.disconnect":
-                return Rejection(Reason.CLIENT_GONE, "the client left while it sent the body")
+                # Either the client left or its chunks are malformed; the server does not say which. An answer that
+                # nobody reads costs nothing, none at all would become a 500.
+                return Rejection(Reason.BODY_INCOMPLETE, "", seen=self.held, unit="bytes")
             chunk: bytes = message.get("body", b"")
             if chunk:
                 if self.held + len(chunk) > settings.max_body_bytes:

@@ -51,6 +51,11 @@ def test_headers_are_refused_when_they_are_many_or_large() -> None:
     assert reason_of(find_route(head((b"a", b"x" * (room + 1))), SETTINGS)) is Reason.HEADERS_TOO_LARGE
 
 
+def test_a_head_is_refused_when_it_names_two_hosts() -> None:
+    """Whoever stands before us may have believed the other one (RFC 9112, 3.2)."""
+    assert reason_of(find_route(head((b"host", b"a"), (b"host", b"b")), SETTINGS)) is Reason.MALFORMED
+
+
 def test_target_is_refused_when_it_is_long() -> None:
     """Before it is looked up."""
     assert reason_of(find_route(head(path="/" * 3000), SETTINGS)) is Reason.URI_TOO_LONG
@@ -81,6 +86,7 @@ def test_target_is_refused_when_it_is_long() -> None:
         ([JSON, (b"content-type", b"text/plain"), LENGTH], Reason.UNSUPPORTED_MEDIA_TYPE),
         ([JSON], Reason.LENGTH_REQUIRED),
         ([JSON, LENGTH, LENGTH], Reason.MALFORMED),
+        ([JSON, LENGTH, (b"transfer-encoding", b"chunked")], Reason.MALFORMED),
         ([JSON, (b"content-length", b"+5")], Reason.MALFORMED),
         ([JSON, (b"content-length", b"-1")], Reason.MALFORMED),
         ([JSON, (b"content-length", b"5,5")], Reason.MALFORMED),
@@ -162,11 +168,11 @@ def test_body_is_refused_when_its_pieces_are_tiny() -> None:
     assert exchange.received == FREE_PIECES + 1
 
 
-def test_client_gone_is_told_apart_when_it_leaves_inside_the_body() -> None:
-    """Nobody is there to be answered."""
+def test_body_is_incomplete_when_the_connection_ends_inside_it() -> None:
+    """The client left, or its chunks are malformed: the same message either way."""
     exchange = Exchange(body(b"x", more=True))
     exchange.disconnect()
-    assert reason_of(read(exchange)[0]) is Reason.CLIENT_GONE
+    assert reason_of(read(exchange)[0]) is Reason.BODY_INCOMPLETE
 
 
 @pytest.mark.parametrize(
