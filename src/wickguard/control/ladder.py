@@ -93,9 +93,9 @@ class Climber:
 
 @dataclass(frozen=True, slots=True)
 class LadderSettings:
-    """capacity: compute-seconds per second that all callers share (cores). dearest_s: price of the dearest admissible call.
-    median_s: price of a median request, the credit of the unknown. burst_s: depth of a bucket in seconds of its rate.
-    anonymous_rate: compute-seconds per second of one address. Shares are parts of the capacity.
+    """capacity: compute-seconds per second that all callers share (cores). dearest_s: what the dearest admissible call
+    reserves. median_s: what a median call reserves, the credit of the unknown. burst_s: depth of a bucket in seconds of its
+    rate. anonymous_rate: compute-seconds per second of one address. Shares are parts of the capacity.
     """
 
     capacity: float
