@@ -1,0 +1,38 @@
+"""The server under attack: one for the session, with short timers, and keys of an attacker and of a neighbour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("wickguard_engine", reason="the engine is not built: run `make install`")
+
+from tests.attacks.harness import Target
+from tests.e2e.server import Server, add_key
+
+# Timers are short so that a test sees them end; limits are the defaults.
+POLICY = """
+[server]
+header_timeout_s = 1.5
+
+[edge]
+body_timeout_s = 3.0
+rate_grace_s = 1.0
+"""
+
+
+@pytest.fixture(scope="session")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A running server; after all attacks SIGTERM must end it with 0 and leave no process."""
+    folder = tmp_path_factory.mktemp("target")
+    keys = folder / "keys"
+    attacker, neighbour = add_key(keys, "attacker"), add_key(keys, "neighbour")
+    server = Server(folder, POLICY, keys=keys)
+    try:
+        server.wait_ready()
+        yield Target(server, attacker, neighbour)
+        server.close()
+    finally:
+        server.process.kill()
+        server.process.wait()
