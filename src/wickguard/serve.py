@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import statistics
@@ -56,6 +57,8 @@ from wickguard.workers.tier import Tier
 # The call whose CPU time tells the machine's speed: long enough that overheads are small, short enough for any model.
 _WARMUP_TOKENS = 128
 _WARMUP_CALLS = 5
+# Descriptors that the front needs beside its connections: workers' sockets and pidfds, logs, the loop.
+_OTHER_FILES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,7 @@ def _http_server(application: Application, options: Options) -> GranianServer:
         http=HTTPModes.http1,
         websockets=False,
         backlog=settings.backlog,
-        backpressure=settings.max_connections,
+        backpressure=_connections(settings.max_connections),
         http1_settings=HTTP1Settings(
             header_read_timeout=int(settings.header_timeout_s * 1000), max_buffer_size=64 * 1024
         ),
@@ -244,6 +247,22 @@ def _http_server(application: Application, options: Options) -> GranianServer:
         ssl_key=Path(settings.tls_key) if settings.tls_key else None,
         ssl_protocol_min=SSLProtocols.tls13,
     )
+
+
+def _connections(most: int) -> int:
+    """Connections to accept at once: `most`, or as many as the process may have open files. Raises ConfigError.
+
+    A server that accepts until it has no descriptor left spends a whole core on failing to accept one more.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    room = most if soft == resource.RLIM_INFINITY else soft - _OTHER_FILES
+    if room < 1:
+        raise ConfigError(f"the limit on open files ({soft}) is too low; raise it with `ulimit -n {wanted}`")
+    return min(most, room)
 
 
 def _check_port(host: str, port: int) -> None:

@@ -64,13 +64,18 @@ def processes() -> dict[int, Process]:
 class Server:
     """A running `wickguard serve`."""
 
-    def __init__(self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False) -> None:
+    def __init__(
+        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0
+    ) -> None:
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
         command: list[str | Path] = [WICKGUARD, "serve", folder / "policy.toml", "--port", str(self.port)]
         if keys is not None:
             command += ["--keys", keys]
+        if max_files:
+            # The hard limit: what a process can't raise by itself.
+            command = ["prlimit", f"--nofile={max_files}:{max_files}", "--", *command]
         self.log = folder / "server.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
