@@ -26,7 +26,7 @@ SETTINGS = RigSettings(
         max_body_bytes=8192, max_bytes_per_caller=16_384, max_bytes_in_flight=32_768, max_open_per_caller=5
     ),
     admission=AdmissionSettings(queue_s=3.0, tenant_queue_s=1.0),
-    slots=(3, 1),
+    slots=(1, 1),
     memory_bytes=150 * MIB,
 )
 KINDS = list(OutcomeKind)
@@ -63,6 +63,13 @@ class Front(RuleBasedStateMachine):
     def run(self, turns: int = 3) -> None:
         """Let the loop make some steps; few, so that requests are met at every await."""
         self.loop.run_until_complete(settle_down(turns))
+
+    @rule(texts=st.integers(1, 9), words=st.sampled_from([1, 40, 150]))
+    def crowd(self, texts: int, words: int) -> None:
+        """Three tenants come at once; all but one will wait."""
+        for tenant in (1, 2, 3):
+            self.arrive(tenant, texts, words, None, True, 0)
+        self.run(8)
 
     @rule(
         tenant=st.integers(1, 4),
@@ -116,6 +123,20 @@ class Front(RuleBasedStateMachine):
         """The HTTP server cancels a request's task."""
         self.tasks[which % len(self.tasks)].cancel()
         self.run(turns)
+
+    @precondition(lambda self: self.rig.backend.running and self.rig.stages.admission.waiting)
+    @rule(which=st.integers(0, 99), turns=st.integers(0, 9), cancelled=st.booleans())
+    def hand_over(self, which: int, turns: int, cancelled: bool) -> None:
+        """A slot passes to the next one, and in that very instant everybody stops waiting."""
+        running = self.rig.backend.running
+        self.rig.backend.finish(running[which % len(running)], ended(OutcomeKind.CRASHED, 0.2))
+        self.run(turns)
+        for task, exchange in zip(self.tasks, self.exchanges, strict=True):
+            if cancelled:
+                task.cancel()
+            else:
+                exchange.disconnect()
+        self.run()
 
     @rule(seconds=st.sampled_from([0.01, 1.0, 10.0]))
     def wait(self, seconds: float) -> None:
