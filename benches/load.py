@@ -53,6 +53,9 @@ class Connection:
     async def ask(self, request: bytes) -> int:
         """Send `request`, read the answer to its end, return its status; 0 when the connection broke."""
         try:
+            if self._streams is not None and self._streams[0].at_eof():
+                # The server has closed it while it was idle; every HTTP client looks before it asks.
+                self.close()
             if self._streams is None:
                 self._streams = await asyncio.open_connection(
                     "127.0.0.1", self._port, local_addr=(self._source, 0), limit=1 << 20
