@@ -21,7 +21,7 @@ from wickguard.models import demo_models
 
 TEXTS = {
     "one sentence (12 tokens)": SENTENCES[0],
-    "one paragraph (128 tokens)": " ".join((SENTENCES[0] + " ") * 10),
+    "one paragraph (130 tokens)": (SENTENCES[0] + " ") * 10,
 }
 ROUNDS = 300
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 from wickguard.backend import Backend, Job
 from wickguard.records import Cost, Grant, Outcome, OutcomeKind
@@ -20,19 +19,16 @@ _LOG = logging.getLogger(__name__)
 async def execute(backend: Backend, grant: Grant, gone: asyncio.Future[None]) -> Outcome:
     """The outcome of the granted call. `gone` completes when the client has left."""
     call = grant.call
-    job = Job(call.id, call.model, call.payload, grant.limits, grant.lane)
-    running = asyncio.ensure_future(_run(backend, job))
-    either: set[asyncio.Future[Any]] = {running, gone}
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not running.done():
+
+    def abandon(_: asyncio.Future[None]) -> None:
         backend.abandon(call.id)
-    return await running
 
-
-async def _run(backend: Backend, job: Job) -> Outcome:
+    gone.add_done_callback(abandon)
     try:
-        return await backend.execute(job)
+        return await backend.execute(Job(call.id, call.model, call.payload, grant.limits, grant.lane))
     except Exception:
         # The backend has broken its promise. The call still ends and is settled: a hold that is lost is lost for good.
-        _LOG.exception("the backend raised while it ran %s", job.call_id)
+        _LOG.exception("the backend raised while it ran %s", call.id)
         return Outcome(OutcomeKind.FAILED, Cost(0.0, 0.0, 0), detail="the backend raised an exception")
+    finally:
+        gone.remove_done_callback(abandon)

@@ -187,6 +187,8 @@ class Nursery:
         death = classify(status, page.breach_bytes, ward.reason, zygote_lost=zygote_lost)
         signalled = status is not None and os.WIFSIGNALED(status)
         growth = ward.watch.growth_bytes if ward.watch is not None else 0
+        # Without a watch the call was too short to be armed; the front cuts the claim to what it granted.
+        claimed = ward.watch.possible(page.call_peak_bytes) if ward.watch is not None else page.call_peak_bytes
         return DeathNote(
             worker=worker,
             model=self.model.name,
@@ -195,7 +197,7 @@ class Nursery:
             signal=os.WTERMSIG(status) if status is not None and signalled else 0,
             exit_code=os.WEXITSTATUS(status) if status is not None and not signalled else 0,
             cpu_total_s=cpu_total_s,
-            peak_bytes=max(ward.watch.possible(page.call_peak_bytes) if ward.watch is not None else 0, growth),
+            peak_bytes=max(claimed, growth),
             breach_bytes=page.breach_bytes,
         )
 

@@ -31,7 +31,7 @@ class State(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A call inside the pool. wait: for a worker; ending: of the work. Times are monotonic seconds."""
+    """A call inside the pool. wait: for a worker; ending: of the work; armed: the arbiter was told. Monotonic seconds."""
 
     job: Job
     serial: int
@@ -41,6 +41,7 @@ class Running:
     worker: Worker | None = None
     sent_at: float = 0.0
     abandoned: bool = False
+    armed: bool = False
 
     @property
     def wall_at(self) -> float:

@@ -173,7 +173,8 @@ class Staff:
         return msgspec.structs.replace(tier, missing=(*tier.missing, ("cgroup", self._arbiter.why_not)))
 
     def _after_reply(self, worker: Worker, reply: Reply) -> None:
-        self._tell(Disarm(worker.number))
+        if worker.call is not None and worker.call.armed:
+            self._tell(Disarm(worker.number))
         worker.call = None
         if reply.retiring:
             worker.retiring = reply.retiring
