@@ -22,7 +22,7 @@ from wickguard.workers.events import PoolState, WorkerEvent
 from wickguard.workers.protocol import Arm, DeathNote, Hold, JobFrame, Message, Reply
 from wickguard.workers.roster import Running, State, Worker, give_up
 from wickguard.workers.settings import WorkerSettings, ZygoteSpec
-from wickguard.workers.staff import FRAME_OVERHEAD, Arbiter, Staff, cpu_of_last_call
+from wickguard.workers.staff import FRAME_OVERHEAD, PEAK_GRACE_BYTES, Arbiter, Staff, cpu_of_last_call
 from wickguard.workers.tier import Tier
 
 # The arbiter, who only stands behind the kernel's timers, is told of calls that last longer than this: most calls are over
@@ -241,7 +241,8 @@ class Pool:
         verdict = OUTCOMES[note.death]
         stale = note.serial not in (0, running.serial)  # killed for the call before: this one is innocent
         wall_s = clock.now() - running.sent_at
-        usage = Cost(cpu_of_last_call(worker, note, wall_s), wall_s, note.peak_bytes)
+        peak_bytes = min(note.peak_bytes, running.job.limits.peak_bytes + PEAK_GRACE_BYTES)
+        usage = Cost(cpu_of_last_call(worker, note, wall_s), wall_s, peak_bytes)
         kind = OutcomeKind.ABANDONED if running.abandoned else OutcomeKind.CRASHED if stale else verdict.kind
         detail = f"worker {worker.number}: {note.death.value}" + (f", signal {note.signal}" if note.signal else "")
         if note.exit_code:

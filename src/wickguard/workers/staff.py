@@ -57,7 +57,7 @@ FRAME_OVERHEAD = 16 * 1024
 START_ATTEMPTS = 3
 _END_WITHOUT_DEATH_S = 1.0
 _NO_NOTE_S = 4.0
-_PEAK_GRACE_BYTES = 32 * MIB
+PEAK_GRACE_BYTES = 32 * MIB
 
 
 @dataclass(slots=True)
@@ -293,5 +293,5 @@ def cpu_total_s(pid: int, frame: WorkerFrame) -> float:
 
 def measured(reply: Reply, cpu_s: float, granted_bytes: int) -> Reply:
     """The reply with CPU as the kernel has it and a peak that is possible: both are charged for, neither is believed."""
-    peak_bytes = min(max(0, reply.peak_bytes), granted_bytes + _PEAK_GRACE_BYTES)
+    peak_bytes = min(max(0, reply.peak_bytes), granted_bytes + PEAK_GRACE_BYTES)
     return msgspec.structs.replace(reply, cpu_s=max(0.0, cpu_s), peak_bytes=peak_bytes)
