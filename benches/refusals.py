@@ -1,24 +1,28 @@
 """Refusals per second of one core: what saying no costs the server, in CPU-seconds of its processes.
 
 Four clients ask for what is refused, over keep-alive connections, closed loop; the server's CPU time is read from /proc, so
-the clients' own cost does not matter. Header phase: an unknown key, nothing of the body is read. Body phase: a batch with too
-many inputs, refused after the body was read and counted; and a body that is not JSON.
+the clients' own cost does not matter. Nor does the machine's mood: the least that an ASGI application can do on the same
+HTTP server is measured in the same run, and costs are given as multiples of it. Header phase: an unknown key, nothing of the
+body is read. Body phase: a batch with too many inputs, refused after the body was read and counted; and a body that is not
+JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 
 from benches.client import Blocking
 from benches.goodput import GOOD
 from benches.load import request_bytes
 from benches.report import Report
-from benches.server import bench_server
+from benches.server import await_port, bench_server, free_port, tree_cpu_s
 
 CLIENTS = 4
-REQUESTS = 5000
+REQUESTS = 2000
 
 
 def ask_many(port: int, request: bytes, expected: int) -> int:
@@ -35,30 +39,62 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write benches/results/refusals.md")
     options = parser.parse_args()
     report = Report("refusals", "Refusals per second of one core")
-    rows = []
-    with bench_server(GOOD) as server, ProcessPoolExecutor(CLIENTS) as pool:
-        key = server.keys[GOOD[0]]
-        many = json.dumps({"model": "all-MiniLM-L6-v2", "input": ["a"] * 65}).encode()
-        large = json.dumps({"model": "all-MiniLM-L6-v2", "input": ["some words " * 900] * 65}).encode()
-        cases = (
-            ("header phase: unknown key, no body (401)", request_bytes("/v1/embeddings", b"", "wg-unknown"), 401),
-            ("header phase: unknown route (404)", request_bytes("/v1/none", b"", key), 404),
-            ("body phase: 65 inputs, 0.4 KB (413)", request_bytes("/v1/embeddings", many, key), 413),
-            ("body phase: 65 inputs, 640 KB (413)", request_bytes("/v1/embeddings", large, key), 413),
-            ("body phase: not JSON (400)", request_bytes("/v1/embeddings", b"{" * 400, key), 400),
-        )
-        for name, request, status in cases:
-            before = server.cpu_s()
-            futures = [pool.submit(ask_many, server.port, request, status) for _ in range(CLIENTS)]
-            answered = sum(future.result() for future in futures)
-            used = server.cpu_s() - before
-            assert answered == CLIENTS * REQUESTS, f"{name}: {answered} answered with {status}"
-            rows.append((name, f"{used / answered * 1e6:.0f} us", f"{answered / used:,.0f}"))
+    with ProcessPoolExecutor(CLIENTS) as pool:
+        bare = bare_costs(pool)
+        rows = [row(f"bare application, {phase} phase (401)", cost, cost) for phase, cost in bare.items()]
+        with bench_server(GOOD) as server:
+            for name, request, status in cases(server.keys[GOOD[0]]):
+                cost = cost_s(pool, server.port, server.process.pid, (request, status))
+                rows.append(row(name, cost, bare[name.split()[0]]))
     report.table(
-        f"{CLIENTS} clients x {REQUESTS} requests", ("case", "CPU per refusal", "refusals/s of one core"), rows
+        f"{CLIENTS} clients x {REQUESTS} requests",
+        ("case", "CPU per refusal", "refusals/s of one core", "of a bare application"),
+        rows,
     )
     if options.write:
         report.write()
+
+
+def row(name: str, cost: float, bare: float) -> tuple[str, ...]:
+    """One line of the table; costs in seconds."""
+    return (name, f"{cost * 1e6:.0f} us", f"{1 / cost:,.0f}", f"{cost / bare:.1f}x")
+
+
+def cases(key: str) -> list[tuple[str, bytes, int]]:
+    """Name, request, and the status that refuses it."""
+    many = json.dumps({"model": "all-MiniLM-L6-v2", "input": ["a"] * 65}).encode()
+    large = json.dumps({"model": "all-MiniLM-L6-v2", "input": ["some words " * 900] * 65}).encode()
+    return [
+        ("header phase: unknown key, no body (401)", request_bytes("/v1/embeddings", b"", "wg-unknown"), 401),
+        ("header phase: unknown route (404)", request_bytes("/v1/none", b"", key), 404),
+        ("body phase: 65 inputs, 0.4 KB (413)", request_bytes("/v1/embeddings", many, key), 413),
+        ("body phase: 65 inputs, 640 KB (413)", request_bytes("/v1/embeddings", large, key), 413),
+        ("body phase: not JSON (400)", request_bytes("/v1/embeddings", b"{" * 400, key), 400),
+    ]
+
+
+def cost_s(pool: ProcessPoolExecutor, port: int, pid: int, case: tuple[bytes, int]) -> float:
+    """CPU-seconds of the process tree `pid` per refused request."""
+    before = tree_cpu_s(pid)
+    futures = [pool.submit(ask_many, port, *case) for _ in range(CLIENTS)]
+    answered = sum(future.result() for future in futures)
+    assert answered == CLIENTS * REQUESTS, f"{answered} answered with {case[1]}"
+    return (tree_cpu_s(pid) - before) / answered
+
+
+def bare_costs(pool: ProcessPoolExecutor) -> dict[str, float]:
+    """CPU-seconds per answer of the least that an application can do, without and with a body."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "benches.bare", str(port)])
+    try:
+        await_port(port)
+        return {
+            "header": cost_s(pool, port, process.pid, (request_bytes("/", b"", None), 401)),
+            "body": cost_s(pool, port, process.pid, (request_bytes("/body", b"{" * 400, None), 401)),
+        }
+    finally:
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class BenchServer:
 
     def cpu_s(self) -> float:
         """CPU-seconds that the server's process tree has used, from /proc."""
-        return sum(_cpu_s(pid) for pid in tree(self.process.pid))
+        return tree_cpu_s(self.process.pid)
 
 
 def tree(root: int) -> list[int]:
@@ -53,6 +53,20 @@ def tree(root: int) -> list[int]:
     for pid in found:
         found += [child for child, parent in parents.items() if parent == pid]
     return found
+
+
+def tree_cpu_s(root: int) -> float:
+    """CPU-seconds that `root` and its descendants have used."""
+    return sum(_cpu_s(pid) for pid in tree(root))
+
+
+def await_port(port: int) -> None:
+    """Return when something listens on `port`."""
+    for _ in range(200):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"nothing listens on {port}")
 
 
 def _cpu_s(pid: int) -> float:
