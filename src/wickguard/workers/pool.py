@@ -228,6 +228,10 @@ class Pool:
             arming.cancel()
 
     def _arm(self, running: Running, arm: Arm) -> None:
+        if running.ending is None or running.ending.done():
+            # The answer came in this very turn of the loop: to arm now would leave limits that nobody takes back, and the
+            # arbiter would kill the worker for them in the middle of somebody else's call.
+            return
         running.armed = True
         self._connection.send(arm)
 
