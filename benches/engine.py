@@ -235,8 +235,8 @@ def main() -> None:
     first_embed(report, arguments.rounds)
     speed(report, arguments.rounds)
     report.note(
-        "The matrices are packed on huge pages, the tables stay in the mapped file: a mapped file makes the fork itself "
-        "cheapest, but every child then faults in all of its weights at its first call, which huge pages save."
+        "The matrices are packed on huge pages, the tables stay in the mapped file: a mapped file makes the fork of "
+        "a large model cheapest, but every child then faults in all of its weights at its first call, which huge pages save."
     )
     if arguments.write:
         print(report.write())

@@ -14,7 +14,7 @@ import signal
 import socket
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ from wickguard.policy.schema import Policy
 from wickguard.records import Cost, Lane, OutcomeKind
 from wickguard.telemetry.audit import AuditLog
 from wickguard.telemetry.events import AuditDropped, SupervisionLost, WorkerEnded, WorkerStarted
-from wickguard.telemetry.fanout import Fanout
+from wickguard.telemetry.fanout import Fanout, Listener
 from wickguard.telemetry.metrics import Metrics
 from wickguard.units import MIB
 from wickguard.workers import events as workers
@@ -107,7 +107,9 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
         await pool.start()
         try:
             speeds = {name: await measure_speed(pool, spec) for name, spec in pool.models.items()}
-            stages = _stages(policy, pool, speeds)
+            openai = OpenAI()
+            dialects: dict[str, Dialect] = {"openai": openai, "tei": Tei()}
+            stages = _stages(policy, pool, speeds, dialects)
             pipeline = Pipeline(stages, emit)
             scheme = "https" if policy.server.tls_cert else "http"
             now = int(clock.utc())
@@ -115,8 +117,7 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
                 pool, stages.admission, dict.fromkeys(pool.models, now), f"{scheme}://{options.host}:{options.port}"
             )
             _observe(metrics, running, stages)
-            dialects: dict[str, Dialect] = {"openai": OpenAI(), "tei": Tei()}
-            surface = Surface(stages, pipeline, dialects, OpenAI().render_models, metrics, running, emit)
+            surface = Surface(stages, pipeline, dialects, openai.render_models, metrics, running, emit)
             server = _http_server(Application(surface), options)
             serving = running.serving = asyncio.create_task(server.serve())
             try:
@@ -130,16 +131,15 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
             await pool.close()
 
 
-async def serve_until_signal(options: Options, announce: Sequence[object] = ()) -> None:
-    """Serve until SIGTERM or SIGINT. `announce` holds callables that are told the running server."""
+async def serve_until_signal(options: Options, announce: Sequence[Callable[[Running], None]] = ()) -> None:
+    """Serve until SIGTERM or SIGINT. Everything in `announce` is told of the running server."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running_server(options) as running:
         for tell in announce:
-            if callable(tell):
-                tell(running)
+            tell(running)
         ends: set[asyncio.Task[Any]] = {asyncio.create_task(stop.wait())}
         if running.serving is not None:
             ends.add(running.serving)
@@ -164,12 +164,12 @@ async def measure_speed(pool: Pool, spec: ModelSpec) -> float:
 
 
 def _listeners(policy: Policy, metrics: Metrics, closing: contextlib.ExitStack) -> Fanout:
-    listeners: list[object] = [metrics]
+    listeners: list[Listener] = [metrics]
     if policy.audit.path:
         audit = AuditLog(policy.audit, lambda count: metrics(AuditDropped(at=clock.utc(), count=count)))
         closing.callback(audit.close)
         listeners.append(audit)
-    return Fanout([listener for listener in listeners if callable(listener)])
+    return Fanout(listeners)
 
 
 def _tell_of_workers(emit: Fanout, event: workers.WorkerEvent) -> None:
@@ -191,10 +191,9 @@ def _tell_of_workers(emit: Fanout, event: workers.WorkerEvent) -> None:
             pass
 
 
-def _stages(policy: Policy, pool: Pool, speeds: dict[str, float]) -> Stages:
+def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict[str, Dialect]) -> Stages:
     slots = Slots(policy.workers.calls(Lane.SHORT), policy.workers.calls(Lane.LONG))
     memory = MemoryReservation(policy.server.memory_budget_bytes)
-    dialects: dict[str, Dialect] = {"openai": OpenAI(), "tei": Tei()}
     return Stages(
         identity=Identity(policy.identity),
         edge=policy.edge,
