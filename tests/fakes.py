@@ -214,7 +214,8 @@ def features_of(*texts: str) -> TextFeatures:
 
 def quote_of(cpu_s: float = 0.01, memory_bytes: int = MIB, lane: Lane = Lane.SHORT) -> Quote:
     """A quote whose ceiling is ten times its expectation."""
-    return Quote(Cost(cpu_s, cpu_s, memory_bytes), Cost(cpu_s * 10, cpu_s * 20, memory_bytes), lane)
+    expected = Cost(cpu_s, cpu_s, memory_bytes)
+    return Quote(expected, expected, Cost(cpu_s * 10, cpu_s * 20, memory_bytes), lane, "size:1", 0.25)
 
 
 def grant_of(call: Call | None = None, quote: Quote | None = None) -> Grant:

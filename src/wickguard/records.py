@@ -84,11 +84,19 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A price: what is expected, and the ceiling that no call with these features can honestly exceed."""
+    """A price, three times: expected (the median), reserve (the 95th percentile, taken out of quotas and queues), and the
+    ceiling that no call with these features can honestly exceed (the grant).
+
+    feature_class: calls of about the same size, which are priced, fail and drift together. spread: the standard deviation
+    of ln(actual / expected) in that class.
+    """
 
     expected: Cost
+    reserve: Cost
     ceiling: Cost
     lane: Lane
+    feature_class: str
+    spread: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ clock, no I/O. It must not know queues, tenants or processes.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wickguard.backend import ModelSpec
@@ -32,6 +34,10 @@ BLOCK_ROWS = 96
 # Attention's scratch: blocks of scores and of transposed keys, a small multiple of the longest text (floats per token).
 SCRATCH_FLOATS = 512
 F32 = 4
+# Prose varies in tokens per byte, and machines in speed: without a calibration this spread of ln(actual / expected) is
+# assumed, and the reservation is its 95th percentile.
+SPREAD = 0.25
+RESERVE_FACTOR = math.exp(1.645 * SPREAD)
 # Ids while a text is cut, and once more with the special tokens around them (bytes per token).
 TOKEN_BYTES = 16
 
@@ -92,10 +98,19 @@ def quote(spec: ModelSpec, features: TextFeatures, flops_per_s: float, settings:
         + features.inputs * spec.dimensions * (F32 + 24)
     )
     ceiling_cpu_s = max(settings.floor_cpu_s, bound_s * settings.slowdown)
+    reserve_s = min(ceiling_cpu_s, expected_s * RESERVE_FACTOR)
     return Quote(
         expected=Cost(expected_s, expected_s, memory),
+        reserve=Cost(reserve_s, reserve_s, memory),
         ceiling=Cost(
             ceiling_cpu_s, ceiling_cpu_s * settings.wall_factor, max(settings.floor_bytes, memory + memory // 4)
         ),
         lane=Lane.SHORT if expected_s <= settings.short_s else Lane.LONG,
+        feature_class=class_of(features.as_dict()),
+        spread=SPREAD,
     )
+
+
+def class_of(features: Mapping[str, int]) -> str:
+    """The class of a call: the power of two of each feature, so that calls of about the same size are judged together."""
+    return ",".join(f"{name}:{value.bit_length()}" for name, value in sorted(features.items()))

@@ -6,6 +6,7 @@ queues, tenants or processes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from wickguard.backend import ModelSpec
@@ -47,9 +48,9 @@ class Pricer:
             )  # fmt: skip
         cpu_s = min(quote.ceiling.cpu_s, settings.max_cpu_s)
         ceiling = Cost(cpu_s, cpu_s * settings.wall_factor, quote.ceiling.peak_bytes)
-        return Quote(quote.expected, ceiling, quote.lane)
+        return dataclasses.replace(quote, ceiling=ceiling)
 
     def _maximum(self) -> Quote:
         settings = self._settings
         most = Cost(settings.max_cpu_s, settings.max_cpu_s * settings.wall_factor, settings.max_bytes)
-        return Quote(most, most, Lane.LONG)
+        return Quote(most, most, most, Lane.LONG, "unknown", analytic.SPREAD)
