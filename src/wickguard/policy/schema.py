@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from wickguard.control.gate import AdmissionSettings
 from wickguard.cost.analytic import PriceSettings
 from wickguard.errors import ConfigError
-from wickguard.guard.admit import AdmissionSettings
 from wickguard.guard.edge import EdgeSettings
 from wickguard.guard.identity import IdentitySettings
 from wickguard.modality.text import TextSettings

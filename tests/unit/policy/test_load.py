@@ -39,7 +39,7 @@ def test_settings_are_taken_when_the_policy_has_them() -> None:
         ("[edge]\nmax_headers = 5\nmax_haeders = 6\n", 3, "unknown key edge.max_haeders; known: .*max_headers"),
         ('[edge]\n# c\nmax_body_bytes = "12 parsecs"\n', 3, "edge.max_body_bytes: not a size"),
         ('[edge]\nmax_headers = 5\nrate_grace_s = "fast"\n', 3, "Expected `float`"),
-        ("[admission]\nq90 = 1.5\nqueue_s = 1\n", 3, "at most queue_s"),
+        ("[admission]\nefficiency = 0.5\nqueue_s = 1\n", 3, "at most queue_s"),
         ("[server]\n\nheader_timeout_s = 900\n", 3, "0.1 to 60"),
         ('[server]\ntls_cert = "a.pem"\n', 2, "go together"),
         ("[text]\nmax_inputs = 0\n", 2, "1 to 4096"),
