@@ -193,7 +193,7 @@ def _tell_of_workers(emit: Fanout, event: workers.WorkerEvent) -> None:
 
 def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict[str, Dialect]) -> Stages:
     slots = Slots(policy.workers.calls(Lane.SHORT), policy.workers.calls(Lane.LONG))
-    memory = MemoryReservation(policy.server.memory_budget_bytes)
+    memory = MemoryReservation(policy.server.memory_bytes())
     return Stages(
         identity=Identity(policy.identity),
         edge=policy.edge,

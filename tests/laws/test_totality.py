@@ -67,7 +67,7 @@ def limited(**limits: float) -> RigSettings:
 
 
 SMALL_BODIES = limited(max_body_bytes=KIB, max_bytes_per_caller=KIB, max_bytes_in_flight=KIB)
-TINY_QUEUE = RigSettings(admission=AdmissionSettings(queue_s=1e-6, tenant_queue_s=1e-6), slots=(1, 1))
+TINY_QUEUE = RigSettings(admission=AdmissionSettings(queue_s=0.001, tenant_queue_s=0.001), slots=(1, 1))
 
 REACHED: dict[Reason, Way] = {
     Reason.MALFORMED: Way(b"{"),

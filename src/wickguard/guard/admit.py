@@ -12,33 +12,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from wickguard.control.fair_queue import FairQueue, Ticket
 from wickguard.control.memory import MemoryReservation
 from wickguard.control.slots import Slots
-from wickguard.errors import ConfigError
+from wickguard.errors import SettingError
 from wickguard.records import Call, Cost, Grant, Lane, Quote
 from wickguard.rejection import Reason, Rejection
+from wickguard.setting import check
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionSettings:
     """How much work may wait, in predicted CPU-seconds per lane, and what a prediction is worth.
 
-    queue_s: of all tenants together. tenant_queue_s: of one tenant (one waiting call is always allowed). q90: the 90th
-    percentile of actual over expected; a call must fit its deadline at that.
+    queue_s: of all tenants together.
+    tenant_queue_s: of one tenant (one waiting call is always allowed).
+    q90: the 90th percentile of actual over expected; a call must fit its deadline at that.
     """
 
-    queue_s: float = 20.0
-    tenant_queue_s: float = 5.0
-    q90: float = 1.3
+    queue_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 20.0
+    tenant_queue_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 5.0
+    q90: Annotated[float, Meta(ge=1, le=100)] = 1.3
 
     def __post_init__(self) -> None:
-        if not 0 < self.tenant_queue_s <= self.queue_s:
-            raise ConfigError("tenant_queue_s must be positive and at most queue_s")
-        if self.q90 < 1:
-            raise ConfigError(f"q90 must be at least 1, not {self.q90}")
+        check(self)
+        if self.tenant_queue_s > self.queue_s:
+            raise SettingError("{} must be at most {}", "tenant_queue_s", "queue_s", seen=f"{self.tenant_queue_s:g}")
 
 
 @dataclass(frozen=True, slots=True)
