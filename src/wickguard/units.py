@@ -24,6 +24,14 @@ def parse_bytes(text: str) -> int:
     return int(match[1]) * _SUFFIXES[match[2].lower()]
 
 
+def spell_bytes(count: int) -> str:
+    """`count` bytes as `parse_bytes` reads them, exactly and as short as possible: "64M", "1k", "1500"."""
+    for suffix, size in (("G", GIB), ("M", MIB), ("k", KIB)):
+        if count and count % size == 0:
+            return f"{count // size}{suffix}"
+    return str(count)
+
+
 def format_bytes(count: float) -> str:
     """`count` bytes for people: "90.9 MB" style with binary multiples, e.g. "86.7 MiB"."""
     for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):

@@ -77,7 +77,7 @@ KEYED = RigSettings(identity=IdentitySettings(keys="KEYS"))
 POOR = RigSettings(ladder=LadderSettings(capacity=0.01, dearest_s=0.02, median_s=0.02))
 SHALLOW = RigSettings(ladder=LadderSettings(1.0, 1e-4, 1e-4, burst_s=1e-3), local=False)
 CAPPED = RigSettings(ladder=LadderSettings(capacity=0.04, dearest_s=0.02, median_s=1.0), local=False)
-TINY_QUEUE = RigSettings(admission=AdmissionSettings(queue_s=1e-6, tenant_queue_s=1e-6), slots=(1, 1))
+TINY_QUEUE = RigSettings(admission=AdmissionSettings(queue_s=0.001, tenant_queue_s=0.001), slots=(1, 1))
 
 REACHED: dict[Reason, Way] = {
     Reason.MALFORMED: Way(b"{"),

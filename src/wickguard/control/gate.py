@@ -16,6 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
 
 from wickguard.control.applicant import Applicant, Barrier, Denial, Ending, Turn
 from wickguard.control.breaker import Verdict
@@ -27,37 +30,34 @@ from wickguard.control.quarantine import Permit, Quarantine
 from wickguard.control.quota import Demand, Quota, Settlement, Shortfall, Usage
 from wickguard.control.slots import Slots
 from wickguard.control.surge import Surge
-from wickguard.errors import ConfigError, WickguardError
+from wickguard.errors import SettingError, WickguardError
 from wickguard.records import Lane
+from wickguard.setting import check
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionSettings:
     """How much work may wait, and who gives way first.
 
-    queue_s: predicted seconds of work that may wait in a lane, of all tenants together; tenant_queue_s: of one tenant (one
-    waiting call is always allowed). efficiency: what a slot really does of the work it could. tenant_memory_share: of the
-    memory budget, the most that one tenant's running calls may hold. long_floor: part of the compute-seconds that goes to long
-    calls while some wait. lease_grace_s: how long after its deadline a call may still be settled.
+    queue_s: predicted seconds of work that may wait in a lane, of all tenants together.
+    tenant_queue_s: of one tenant (one waiting call is always allowed).
+    efficiency: what a slot really does of the work it could.
+    tenant_memory_share: of the memory budget, the most that one tenant's running calls may hold.
+    long_floor: part of the compute-seconds that goes to long calls while some wait.
+    lease_grace_s: how long after its deadline a call may still be settled.
     """
 
-    queue_s: float = 20.0
-    tenant_queue_s: float = 5.0
-    efficiency: float = 0.85
-    tenant_memory_share: float = 0.5
-    long_floor: float = 0.25
-    lease_grace_s: float = 5.0
+    queue_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 20.0
+    tenant_queue_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 5.0
+    efficiency: Annotated[float, Meta(ge=0.1, le=1)] = 0.85
+    tenant_memory_share: Annotated[float, Meta(ge=0.01, le=1)] = 0.5
+    long_floor: Annotated[float, Meta(ge=0, le=0.9)] = 0.25
+    lease_grace_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.tenant_queue_s <= self.queue_s:
-            raise ConfigError("tenant_queue_s must be positive and at most queue_s")
-        for name in ("efficiency", "tenant_memory_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
-        if not 0 <= self.long_floor < 1:
-            raise ConfigError(f"long_floor must be at least 0 and below 1, not {self.long_floor}")
-        if self.lease_grace_s <= 0:
-            raise ConfigError(f"lease_grace_s must be positive, not {self.lease_grace_s}")
+        check(self)
+        if self.tenant_queue_s > self.queue_s:
+            raise SettingError("{} must be at most {}", "tenant_queue_s", "queue_s", seen=f"{self.tenant_queue_s:g}")
 
 
 @dataclass(frozen=True, slots=True)
