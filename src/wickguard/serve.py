@@ -37,10 +37,12 @@ from wickguard.guard.admit import Admission
 from wickguard.guard.asgi import Application, Surface
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import InFlight
+from wickguard.guard.embedding import Embedding
 from wickguard.guard.heartbeat import beat
 from wickguard.guard.identity import Identity
 from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.guard.price import Pricer
+from wickguard.guard.routes import Service
 from wickguard.models import ModelSource
 from wickguard.policy.schema import Policy
 from wickguard.records import Cost, Lane, OutcomeKind
@@ -199,7 +201,7 @@ def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict
         identity=Identity(policy.identity),
         edge=policy.edge,
         flight=InFlight(policy.edge),
-        decoder=Decoder(pool.models, dialects, policy.text),
+        decoder=Decoder({Service.EMBED: Embedding(pool.models, dialects, policy.text)}),
         pricer=pricer,
         admission=build_admission(policy, pool.models, pricer, lambda: emit(SwarmSeen(at=clock.utc()))),
         backend=pool,

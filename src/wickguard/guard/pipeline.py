@@ -121,7 +121,7 @@ class Pipeline:
         if isinstance(caller, Rejection):
             return caller
         journey.caller, journey.stage = caller, "edge"
-        refusal = screen(head, stages.edge)
+        refusal = screen(head, journey.route, stages.edge)
         if refusal is not None:
             return refusal
         due = find_deadline(head, stages.edge, journey.started)
@@ -141,7 +141,9 @@ class Pipeline:
             journey.body_bytes = reader.held
             if isinstance(body, Rejection):
                 return body
-            raw = RawRequest(journey.id, journey.route.path, caller, body, due, journey.started)
+            media = (head.one(b"content-type") or b"").split(b";")[0].strip().lower().decode("latin-1")
+            path = journey.route.path
+            raw = RawRequest(journey.id, path, caller, body, due, journey.started, media, head.query)
             return await self._from_body(journey, raw, receive)
         finally:
             reader.close()
@@ -150,13 +152,13 @@ class Pipeline:
     async def _from_body(self, journey: _Journey, raw: RawRequest, receive: Receive) -> Served | Rejection:
         stages = self._stages
         journey.stage = "decode"
-        dialect = journey.route.dialect
-        if journey.route.service is Service.QUOTE:
+        route = journey.route
+        if route.service is Service.QUOTE:
             inner = unwrap(raw)
             if isinstance(inner, Rejection):
                 return inner
-            raw, dialect = inner
-        call = stages.decoder.decode(raw, dialect)
+            raw, route = inner
+        call = stages.decoder.decode(raw, route)
         if isinstance(call, Rejection):
             return call
         journey.call, journey.stage = call, "price"
