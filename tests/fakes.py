@@ -30,6 +30,7 @@ from wickguard.guard.edge import EdgeSettings, InFlight
 from wickguard.guard.embedding import Embedding
 from wickguard.guard.head import Head, Message, Scope
 from wickguard.guard.identity import Identity, IdentitySettings
+from wickguard.guard.lessons import Lessons
 from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
@@ -319,15 +320,15 @@ def rig(
     settings = settings or RigSettings()
     backend = FakeBackend(script)
     dialects: dict[str, Dialect] = {"openai": OpenAI(), "tei": Tei()}
+    admission = admission_of(
+        clock or asyncio.get_running_loop().time, settings.admission, settings.slots, settings.memory_bytes,
+        settings.ladder, local=settings.local,
+    )  # fmt: skip
     stages = Stages(
         identity=Identity(settings.identity), edge=settings.edge, flight=InFlight(settings.edge),
         decoder=Decoder({Service.EMBED: Embedding(backend.models, dialects, settings.text)}),
         pricer=Pricer(backend.models, SPEED, settings.price),
-        admission=admission_of(
-            clock or asyncio.get_running_loop().time, settings.admission, settings.slots, settings.memory_bytes,
-            settings.ladder, local=settings.local,
-        ),
-        backend=backend,
+        admission=admission, backend=backend, lessons=Lessons(admission.surcharge, lambda model, feature_class: None),
     )  # fmt: skip
     metrics, heard = Metrics(), list[Event]()
 

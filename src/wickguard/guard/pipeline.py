@@ -33,6 +33,7 @@ from wickguard.guard.edge import BodyReader, EdgeSettings, InFlight, find_deadli
 from wickguard.guard.execute import execute
 from wickguard.guard.head import Head, Receive
 from wickguard.guard.identity import Identity
+from wickguard.guard.lessons import Lessons
 from wickguard.guard.price import Pricer
 from wickguard.guard.quoting import unwrap
 from wickguard.guard.routes import Route, Service
@@ -59,6 +60,7 @@ class Stages:
     pricer: Pricer
     admission: Admission
     backend: Backend
+    lessons: Lessons
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ class Pipeline:
         )  # fmt: skip
         outcome = await execute(self._stages.backend, grant, gone)
         receipt, rejection = settle(self._stages.admission, grant, outcome)
+        self._stages.lessons.learn(grant, outcome)
         self._emit(_settled(journey, grant, outcome, receipt, rejection))
         return Served(outcome.result, call, rejection, outcome)
 
