@@ -9,7 +9,7 @@ processes, or how any number was found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -103,7 +103,7 @@ class Quote:
 class Grant:
     """What an admitted call holds until it is settled. `limits` is what the kernel enforces on the worker.
 
-    holds names what must be given back; settle releases each exactly once, when the work has stopped.
+    trial: run it in a worker that nobody would miss, which ends with the call.
     """
 
     call: Call
@@ -113,6 +113,7 @@ class Grant:
     memory_bytes: int
     admitted_at: float
     queued_s: float
+    trial: bool = False
 
 
 class OutcomeKind(StrEnum):
@@ -134,6 +135,7 @@ class Outcome:
 
     usage is measured, also for killed calls: CPU-seconds from the kernel's account of the process, peak bytes from the
     allocator's ledger. result is the worker's encoded answer (COMPLETED) or None. detail is for people and logs.
+    respawn_s: when the worker died for this call, what ending it and making its replacement cost, in CPU-seconds.
     """
 
     kind: OutcomeKind
@@ -142,14 +144,14 @@ class Outcome:
     detail: str = ""
     worker: int = 0
     retryable: bool = False
+    respawn_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What settling did: charged against the tenant, and every hold released."""
+    """What settling did: what the tenant was charged, and what it got back of what was reserved, in compute-seconds."""
 
     call_id: str
     outcome: OutcomeKind
     charged_s: float
     refunded_s: float
-    released: tuple[str, ...] = field(default=())

@@ -275,7 +275,8 @@ class Quota:
                 continue
             if math.isinf(wait) and hold.amount <= limit.depth:
                 wait = self._settings.busy_s
-            if worst is None or wait > worst.wait_s:
+            if worst is None or wait >= worst.wait_s:
+                # Of equal ones the narrowest: a caller that has used up everything alone is told of its own limit.
                 used = hold.account.level_at(now, limit) + hold.account.reserved
                 worst = Shortfall(hold.level, hold.amount, max(0.0, limit.depth - used), wait)
         return worst

@@ -19,8 +19,8 @@ from wickguard import clock
 from wickguard.backend import EmbedResult
 from wickguard.dialect import problem
 from wickguard.dialect.task import Dialect
-from wickguard.guard import edge
-from wickguard.guard.answer import Answer, refusal, send_answer
+from wickguard.guard import edge, quoting
+from wickguard.guard.answer import Answer, allowance_headers, refusal, send_answer
 from wickguard.guard.head import Head, Receive, Scope, Send
 from wickguard.guard.pipeline import Emit, Pipeline, Served, Stages
 from wickguard.guard.routes import Route, Service
@@ -97,8 +97,14 @@ class Application:
         if served.rejection is not None:
             if served.rejection.reason is Reason.CLIENT_GONE:
                 return None
-            return self._refuse(served.rejection, request_id, route.dialect)
-        return self._embeddings(served, route)
+            answer = self._refuse(served.rejection, request_id, route.dialect)
+        elif served.quoted is not None and served.call is not None:
+            answer = Answer(200, quoting.render(served.call, *served.quoted, served.allowance), headers=[])
+        else:
+            answer = self._embeddings(served, route)
+        if served.allowance is not None:
+            answer.headers.extend(allowance_headers(served.allowance))
+        return answer
 
     def _embeddings(self, served: Served, route: Route) -> Answer:
         if served.call is None or served.result is None or served.outcome is None:

@@ -29,6 +29,11 @@ class Pricer:
         self._speed = flops_per_s
         self._settings = settings
 
+    @property
+    def most_s(self) -> float:
+        """CPU-seconds that no call may exceed."""
+        return self._settings.max_cpu_s
+
     def price(self, call: Call) -> Quote | Rejection:
         """The quote for `call`, or a refusal when it needs more than any call may have."""
         settings = self._settings

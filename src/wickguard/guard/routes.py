@@ -14,6 +14,7 @@ class Service(StrEnum):
     """What a route is for."""
 
     EMBED = "embed"
+    QUOTE = "quote"
     MODELS = "models"
     LIVE = "live"
     READY = "ready"
@@ -32,8 +33,8 @@ class Route:
 
     @property
     def inference(self) -> bool:
-        """Whether it costs compute: such routes take a body and pass the whole pipeline."""
-        return self.service is Service.EMBED
+        """Whether it takes a body and passes the pipeline."""
+        return self.service in (Service.EMBED, Service.QUOTE)
 
 
 ROUTES: dict[str, Route] = {
@@ -41,6 +42,7 @@ ROUTES: dict[str, Route] = {
     for route in (
         Route("/v1/embeddings", "POST", Service.EMBED, "openai"),
         Route("/embed", "POST", Service.EMBED, "tei"),
+        Route("/v1/quote", "POST", Service.QUOTE),
         Route("/v1/models", "GET", Service.MODELS, "openai"),
         Route("/health/live", "GET", Service.LIVE),
         Route("/health/ready", "GET", Service.READY),

@@ -116,6 +116,16 @@ def measure(inputs: Inputs, limit: TokenBound) -> TextFeatures:
     )
 
 
+def largest(settings: TextSettings, limit: TokenBound) -> TextFeatures:
+    """The features of the dearest batch inside the envelope: as many inputs as may come, each as long as the model takes."""
+    inputs, tokens = settings.max_inputs, limit.max_tokens
+    squares = inputs * tokens * tokens
+    return TextFeatures(
+        inputs, inputs * settings.max_text_bytes, settings.max_text_bytes, inputs * tokens, tokens, squares,
+        inputs * tokens, squares,
+    )  # fmt: skip
+
+
 def synthesize(sizes_bytes: Sequence[int]) -> list[str]:
     """Texts of exactly these UTF-8 sizes, of ordinary words; measure() of them gives these sizes back."""
     words = "the river was quiet and the old mill stood in the evening light while children ran home over the bridge "

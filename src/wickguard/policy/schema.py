@@ -15,10 +15,10 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 
 from msgspec import Meta
 
-from wickguard.control.allowance import QuotaPolicy, TenantSettings
+from wickguard.control.gate import AdmissionSettings
+from wickguard.control.terms import QuotaPolicy, TenantSettings
 from wickguard.cost.analytic import PriceSettings
 from wickguard.errors import SettingError
-from wickguard.guard.admit import AdmissionSettings
 from wickguard.guard.edge import EdgeSettings
 from wickguard.guard.identity import IdentitySettings
 from wickguard.modality.text import TextSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wickguard.control.allowance import TenantSettings
+from wickguard.control.terms import TenantSettings
 from wickguard.errors import ConfigError
 from wickguard.policy.load import load, parse
 from wickguard.policy.schema import Policy
@@ -61,7 +61,7 @@ def test_settings_are_taken_when_the_policy_has_them() -> None:
             r"identity.trusted_proxies must be networks, .*, not '10.0.0.0/40'",
         ),
         (
-            "[admission]\nq90 = 1.5\nqueue_s = 1\n",
+            "[admission]\nefficiency = 0.5\nqueue_s = 1\n",
             3,
             "admission.tenant_queue_s must be at most admission.queue_s, not 5",
         ),

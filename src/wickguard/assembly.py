@@ -1,0 +1,65 @@
+"""Assembly: from a policy and the models to the admission stage: which algorithm gets which setting.
+
+Decides nothing that a policy could say; what follows from models and machine (the dearest call inside the envelope, the cores
+that are shared) is computed here once. It must not know HTTP or processes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+
+from wickguard import clock
+from wickguard.backend import ModelSpec
+from wickguard.control.gate import Gate, Parts
+from wickguard.control.ladder import Ladder, LadderSettings, Plan
+from wickguard.control.memory import MemoryReservation
+from wickguard.control.quota import Quota
+from wickguard.control.slots import Slots
+from wickguard.deadline import Deadline
+from wickguard.guard.admit import Admission, Machine
+from wickguard.guard.decode import token_bound
+from wickguard.guard.price import Pricer
+from wickguard.guard.standing import Standings, Tenancy
+from wickguard.modality import text
+from wickguard.policy.schema import Policy
+from wickguard.records import Call, Caller, Lane, Pool, Quote
+from wickguard.workers.settings import usable_cores
+
+# A median request, for the credit of callers that nobody knows yet: one paragraph.
+_MEDIAN_BYTES = 512
+
+
+def build_admission(
+    policy: Policy, models: Mapping[str, ModelSpec], pricer: Pricer, on_swarm: Callable[[], None]
+) -> Admission:
+    """The admission stage of a server."""
+    machine = Machine(float(usable_cores()), policy.server.memory_bytes())
+    parts = Parts(
+        slots=Slots(policy.workers.calls(Lane.SHORT), policy.workers.calls(Lane.LONG)),
+        memory=MemoryReservation(policy.server.memory_bytes(), policy.admission.tenant_memory_share),
+        quota=Quota(secrets.token_bytes(32)),
+    )
+    return Admission(
+        Gate(parts, policy.admission), build_standings(policy, models, pricer, machine), machine, clock.now, on_swarm
+    )
+
+
+def build_standings(policy: Policy, models: Mapping[str, ModelSpec], pricer: Pricer, machine: Machine) -> Standings:
+    """Who has which limits."""
+    sample = text.synthesize([_MEDIAN_BYTES])
+    dearest = median = 0.0
+    for spec in models.values():
+        bound = token_bound(spec)
+        dearest = max(dearest, _reserve_s(pricer, spec, text.largest(policy.text, bound), machine))
+        median = max(median, _reserve_s(pricer, spec, text.measure(sample, bound), machine))
+    ladder = Ladder(LadderSettings(machine.cores, min(dearest, policy.price.max_cpu_s), median))
+    local = policy.identity.anonymous == "loopback" and not policy.identity.keys
+    return Standings(ladder, {}, Tenancy(Plan(0.5 * machine.cores)), local=local)
+
+
+def _reserve_s(pricer: Pricer, spec: ModelSpec, features: text.TextFeatures, machine: Machine) -> float:
+    caller = Caller("nobody", Pool.ANONYMOUS, "")
+    quote = pricer.price(Call("", "", caller, spec.name, b"", features, Deadline(0.0)))
+    # What is dearer than any call may be is refused before it reaches a quota.
+    return machine.scalar_s(quote.reserve) if isinstance(quote, Quote) else pricer.most_s
