@@ -241,7 +241,7 @@ def admission_of(
     memory = MemoryReservation(memory_bytes, settings.tenant_memory_share)
     gate = Gate(Parts(Slots(*slots), memory, Quota(b"seed")), settings)
     fallback = Tenancy(Plan(ladder.capacity, share=1.0))
-    standings = Standings(Ladder(ladder), {}, fallback, local=local)
+    standings = Standings(Ladder(ladder), lambda name: fallback, local=local)
     return Admission(gate, standings, Machine(float(slots[0]), memory_bytes), clock)
 
 

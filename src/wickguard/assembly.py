@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from wickguard import clock
 from wickguard.backend import ModelSpec
 from wickguard.control.gate import Gate, Parts
-from wickguard.control.ladder import Ladder, LadderSettings, Plan
+from wickguard.control.ladder import Ladder
 from wickguard.control.memory import MemoryReservation
 from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
+from wickguard.control.terms import TenantSettings
 from wickguard.deadline import Deadline
 from wickguard.guard.admit import Admission, Machine
 from wickguard.guard.decode import token_bound
@@ -24,7 +25,6 @@ from wickguard.guard.standing import Standings, Tenancy
 from wickguard.modality import text
 from wickguard.policy.schema import Policy
 from wickguard.records import Call, Caller, Lane, Pool, Quote
-from wickguard.workers.settings import usable_cores
 
 # A median request, for the credit of callers that nobody knows yet: one paragraph.
 _MEDIAN_BYTES = 512
@@ -34,11 +34,11 @@ def build_admission(
     policy: Policy, models: Mapping[str, ModelSpec], pricer: Pricer, on_swarm: Callable[[], None]
 ) -> Admission:
     """The admission stage of a server."""
-    machine = Machine(float(usable_cores()), policy.server.memory_bytes())
+    machine = Machine(policy.capacity, policy.server.memory_bytes())
     parts = Parts(
         slots=Slots(policy.workers.calls(Lane.SHORT), policy.workers.calls(Lane.LONG)),
         memory=MemoryReservation(policy.server.memory_bytes(), policy.admission.tenant_memory_share),
-        quota=Quota(secrets.token_bytes(32)),
+        quota=Quota(secrets.token_bytes(32), policy.quota.quota()),
     )
     return Admission(
         Gate(parts, policy.admission), build_standings(policy, models, pricer, machine), machine, clock.now, on_swarm
@@ -53,9 +53,13 @@ def build_standings(policy: Policy, models: Mapping[str, ModelSpec], pricer: Pri
         bound = token_bound(spec)
         dearest = max(dearest, _reserve_s(pricer, spec, text.largest(policy.text, bound), machine))
         median = max(median, _reserve_s(pricer, spec, text.measure(sample, bound), machine))
-    ladder = Ladder(LadderSettings(machine.cores, min(dearest, policy.price.max_cpu_s), median))
+    ladder = Ladder(policy.quota.ladder(policy.capacity, min(dearest, policy.price.max_cpu_s), median))
     local = policy.identity.anonymous == "loopback" and not policy.identity.keys
-    return Standings(ladder, {}, Tenancy(Plan(0.5 * machine.cores)), local=local)
+    return Standings(ladder, lambda name: _tenancy(policy.tenant(name), policy.capacity), local=local)
+
+
+def _tenancy(tenant: TenantSettings, capacity: float) -> Tenancy:
+    return Tenancy(tenant.plan(capacity), tenant.weight, tenant.group)
 
 
 def _reserve_s(pricer: Pricer, spec: ModelSpec, features: text.TextFeatures, machine: Machine) -> float:

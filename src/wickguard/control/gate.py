@@ -49,10 +49,10 @@ class AdmissionSettings:
 
     queue_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 20.0
     tenant_queue_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 5.0
-    efficiency: Annotated[float, Meta(ge=0.01, le=1)] = 0.85
+    efficiency: Annotated[float, Meta(ge=0.1, le=1)] = 0.85
     tenant_memory_share: Annotated[float, Meta(ge=0.01, le=1)] = 0.5
-    long_floor: Annotated[float, Meta(ge=0, le=0.99)] = 0.25
-    lease_grace_s: Annotated[float, Meta(ge=0.001, le=3600)] = 5.0
+    long_floor: Annotated[float, Meta(ge=0, le=0.9)] = 0.25
+    lease_grace_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
 
     def __post_init__(self) -> None:
         check(self)

@@ -8,7 +8,7 @@ memory that callers can make grow. It must not know what was spent.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wickguard.control.ladder import Climber, Ladder, Level, Plan, Trust
@@ -43,12 +43,11 @@ class Standing:
 
 
 class Standings:
-    """Finds the standing of callers. `tenants` are by name; `fallback` is for tenants that have a key and no entry."""
+    """Finds the standing of callers. tenancy: of the tenant of a name. local: callers without a key are on this machine."""
 
-    def __init__(self, ladder: Ladder, tenants: Mapping[str, Tenancy], fallback: Tenancy, *, local: bool) -> None:
+    def __init__(self, ladder: Ladder, tenancy: Callable[[str], Tenancy], *, local: bool) -> None:
         self._ladder = ladder
-        self._tenants = tenants
-        self._fallback = fallback
+        self._tenancy = tenancy
         self._local = local
         # As many entries as there are keys.
         self._keyed: dict[tuple[str, str | None, bool], Standing] = {}
@@ -65,7 +64,7 @@ class Standings:
         return Standing(trust, self._ladder.levels(climber, alarmed=alarmed), 1.0, ANYBODY)
 
     def _of_key(self, caller: Caller, *, alarmed: bool) -> Standing:
-        tenancy = self._tenants.get(caller.tenant.removeprefix("key:"), self._fallback)
+        tenancy = self._tenancy(caller.tenant.removeprefix("key:"))
         climber = Climber(caller.tenant, tenancy.trust, caller.key_id)
         levels = self._ladder.levels(climber, tenancy.plan, alarmed=alarmed)
         return Standing(tenancy.trust, levels, tenancy.weight, caller.tenant)
