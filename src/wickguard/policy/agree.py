@@ -112,8 +112,8 @@ def _flat(policy: Policy) -> str | None:
     if quota.burst_s == default or quota.burst_s * policy.capacity >= floor:
         return None
     return (
-        f"quota.burst_s has no effect: every bucket holds at least {floor:g} compute-seconds, {DEPTH_OVER_DEAREST} times "
-        f"price.max_cpu_s, or the dearest call could never run; lower price.max_cpu_s"
+        f"quota.burst_s may have no effect: every bucket holds {DEPTH_OVER_DEAREST} times the dearest call, and "
+        f"price.max_cpu_s lets that be {floor:g} compute-seconds"
     )
 
 

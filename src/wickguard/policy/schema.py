@@ -29,6 +29,8 @@ from wickguard.units import MIB, spell_bytes
 from wickguard.workers.settings import WorkerSettings, usable_cores
 
 _LEAST_BUDGET = 64 * MIB
+# As the key file has them.
+TENANT_NAME = r"[\w.@-]{1,64}"
 
 
 @dataclass(frozen=True, slots=True)
