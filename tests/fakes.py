@@ -27,10 +27,13 @@ from wickguard.guard.admit import Admission, Machine
 from wickguard.guard.asgi import Application, Surface
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import EdgeSettings, InFlight
+from wickguard.guard.embedding import Embedding
 from wickguard.guard.head import Head, Message, Scope
 from wickguard.guard.identity import Identity, IdentitySettings
+from wickguard.guard.lessons import Lessons
 from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.guard.price import Pricer
+from wickguard.guard.routes import Service
 from wickguard.guard.standing import Standings, Tenancy
 from wickguard.modality.text import TextFeatures, TextSettings, TokenBound, measure
 from wickguard.records import Call, Caller, Cost, Grant, Lane, Outcome, OutcomeKind, Pool, Quote
@@ -317,14 +320,15 @@ def rig(
     settings = settings or RigSettings()
     backend = FakeBackend(script)
     dialects: dict[str, Dialect] = {"openai": OpenAI(), "tei": Tei()}
+    admission = admission_of(
+        clock or asyncio.get_running_loop().time, settings.admission, settings.slots, settings.memory_bytes,
+        settings.ladder, local=settings.local,
+    )  # fmt: skip
     stages = Stages(
         identity=Identity(settings.identity), edge=settings.edge, flight=InFlight(settings.edge),
-        decoder=Decoder(backend.models, dialects, settings.text), pricer=Pricer(backend.models, SPEED, settings.price),
-        admission=admission_of(
-            clock or asyncio.get_running_loop().time, settings.admission, settings.slots, settings.memory_bytes,
-            settings.ladder, local=settings.local,
-        ),
-        backend=backend,
+        decoder=Decoder({Service.EMBED: Embedding(backend.models, dialects, settings.text)}),
+        pricer=Pricer(backend.models, SPEED, settings.price),
+        admission=admission, backend=backend, lessons=Lessons(admission.surcharge, lambda model, feature_class: None),
     )  # fmt: skip
     metrics, heard = Metrics(), list[Event]()
 

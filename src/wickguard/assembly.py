@@ -19,7 +19,7 @@ from wickguard.control.slots import Slots
 from wickguard.control.terms import TenantSettings
 from wickguard.deadline import Deadline
 from wickguard.guard.admit import Admission, Machine
-from wickguard.guard.decode import token_bound
+from wickguard.guard.embedding import token_bound
 from wickguard.guard.price import Pricer
 from wickguard.guard.standing import Standings, Tenancy
 from wickguard.modality import text

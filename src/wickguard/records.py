@@ -42,7 +42,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class RawRequest:
-    """What the edge let in: a body under its byte limit, from a known caller, for a known route."""
+    """What the edge let in: a body under its byte limit, from a known caller, for a known route. media: its type."""
 
     id: str
     route: str
@@ -50,6 +50,8 @@ class RawRequest:
     body: bytes
     deadline: Deadline
     received_at: float
+    media: str = "application/json"
+    query: bytes = b""
 
 
 class Features(Protocol):

@@ -37,15 +37,25 @@ from wickguard.guard.admit import Admission
 from wickguard.guard.asgi import Application, Surface
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import InFlight
+from wickguard.guard.embedding import Embedding
 from wickguard.guard.heartbeat import beat
 from wickguard.guard.identity import Identity
+from wickguard.guard.lessons import Lessons
 from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.guard.price import Pricer
+from wickguard.guard.routes import Service
 from wickguard.models import ModelSource
 from wickguard.policy.schema import Policy
 from wickguard.records import Cost, Lane, OutcomeKind
 from wickguard.telemetry.audit import AuditLog
-from wickguard.telemetry.events import AuditDropped, SupervisionLost, SwarmSeen, WorkerEnded, WorkerStarted
+from wickguard.telemetry.events import (
+    AuditDropped,
+    PriceDrifted,
+    SupervisionLost,
+    SwarmSeen,
+    WorkerEnded,
+    WorkerStarted,
+)
 from wickguard.telemetry.fanout import Fanout, Listener
 from wickguard.telemetry.metrics import Metrics
 from wickguard.units import MIB
@@ -195,14 +205,21 @@ def _tell_of_workers(emit: Fanout, event: workers.WorkerEvent) -> None:
 
 def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict[str, Dialect], emit: Fanout) -> Stages:
     pricer = Pricer(pool.models, speeds, policy.price)
+    admission = build_admission(policy, pool.models, pricer, lambda: emit(SwarmSeen(at=clock.utc())))
+    lessons = Lessons(
+        admission.surcharge,
+        lambda model, feature_class: emit(PriceDrifted(at=clock.utc(), model=model, feature_class=feature_class)),
+    )
+    pricer.widening = lessons.widening
     return Stages(
         identity=Identity(policy.identity),
         edge=policy.edge,
         flight=InFlight(policy.edge),
-        decoder=Decoder(pool.models, dialects, policy.text),
+        decoder=Decoder({Service.EMBED: Embedding(pool.models, dialects, policy.text)}),
         pricer=pricer,
-        admission=build_admission(policy, pool.models, pricer, lambda: emit(SwarmSeen(at=clock.utc()))),
+        admission=admission,
         backend=pool,
+        lessons=lessons,
     )
 
 

@@ -190,7 +190,7 @@ async def walk(way: Way, keys: Sequence[str] = ()) -> tuple[Rig, Exchange]:
     others = [asyncio.create_task(front.post(asking(input="x" * 900), peer=peer)) for peer in way.busy]
     await settle_down()
     if way.broken:
-        front.stages.decoder._dialects = {}
+        front.stages.decoder._endpoints = {}
     exchange = Exchange(*([body(way.data)] if way.data else []))
     headers = [JSON, (b"content-length", b"%d" % len(way.data))] if way.headers is None else list(way.headers)
     headers += bearer(keys[-1:], 0)

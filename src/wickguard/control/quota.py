@@ -238,6 +238,16 @@ class Quota:
         """What the prices of this tenant are multiplied by: 1 to most_factor."""
         return max((self._account(now, level).multiplier for level in levels if _judged(level)), default=1.0)
 
+    def surcharge(self, now: float, levels: Sequence[Level], factor: float) -> None:
+        """Raise the prices of this tenant: its calls cost more than they look. Good calls bring them back, as after a kill."""
+        for level in levels:
+            if not _judged(level):
+                continue
+            account = self._account(now, level)
+            if level.credit is not None:
+                account = self._roll.punished(now, level.name, account)
+            account.multiplier = min(self._settings.most_factor, account.multiplier * factor)
+
     def reserved(self, now: float, level: Level) -> float:
         """What running calls have reserved at `level`."""
         return self._account(now, level).reserved

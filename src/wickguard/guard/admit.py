@@ -172,6 +172,11 @@ class Admission:
         now = self._clock()
         self._gate.parts.quota.charge_refusal(now, self._standing(caller, now).levels)
 
+    def surcharge(self, caller: Caller, factor: float) -> None:
+        """Raise what `caller` pays: its calls cost more than they look."""
+        now = self._clock()
+        self._gate.parts.quota.surcharge(now, self._standing(caller, now).levels, factor)
+
     def allowance(self, caller: Caller) -> Allowance:
         """What `caller` may still ask."""
         now = self._clock()

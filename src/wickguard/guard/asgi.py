@@ -13,10 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
-
 from wickguard import clock
-from wickguard.backend import EmbedResult
 from wickguard.dialect import problem
 from wickguard.dialect.task import Dialect
 from wickguard.guard import edge, quoting
@@ -28,7 +25,6 @@ from wickguard.rejection import Reason, Rejection
 from wickguard.telemetry.events import RequestRejected
 from wickguard.telemetry.metrics import CONTENT_TYPE, Metrics
 
-_RESULT = msgspec.msgpack.Decoder(EmbedResult)
 _LOG = logging.getLogger(__name__)
 
 # A client that takes longer than this for one piece of an answer is not reading.
@@ -101,19 +97,18 @@ class Application:
         elif served.quoted is not None and served.call is not None:
             answer = Answer(200, quoting.render(served.call, *served.quoted, served.allowance), headers=[])
         else:
-            answer = self._embeddings(served, route)
+            answer = self._result(served, route)
         if served.allowance is not None:
             answer.headers.extend(allowance_headers(served.allowance))
         return answer
 
-    def _embeddings(self, served: Served, route: Route) -> Answer:
+    def _result(self, served: Served, route: Route) -> Answer:
         if served.call is None or served.result is None or served.outcome is None:
             raise AssertionError("a served call has a result")
-        result = _RESULT.decode(served.result)
-        body = self._surface.dialects[route.dialect].render_embed(served.call.model, result)
+        body = self._surface.stages.decoder.render(served.call, served.result, route)
         usage = served.outcome.usage
         timing = f"cpu;dur={usage.cpu_s * 1e3:.2f}, run;dur={usage.wall_s * 1e3:.2f}, mem;desc={usage.peak_bytes}"
-        return Answer(200, body, headers=[(b"server-timing", timing.encode())])
+        return Answer(200, body.data, body.content_type, [(b"server-timing", timing.encode())])
 
     def _turn_away(self, rejection: Rejection, request_id: str, route: Route | Rejection) -> Answer:
         # A refusal that the pipeline has not seen and so has not reported.

@@ -154,7 +154,7 @@ def find_route(head: Head, settings: EdgeSettings) -> Route | Rejection:
     return route
 
 
-def screen(head: Head, settings: EdgeSettings) -> Rejection | None:
+def screen(head: Head, route: Route, settings: EdgeSettings) -> Rejection | None:
     """Checks on the head of an inference request, before a byte of its body is read."""
     if any(value.lower() != _CONTINUE for value in head.values(b"expect")):
         return Rejection(Reason.EXPECTATION_FAILED, "", "Expect", accepted="100-continue")
@@ -165,8 +165,9 @@ def screen(head: Head, settings: EdgeSettings) -> Rejection | None:
     if head.one(b"range") is not None:
         return Rejection(Reason.UNSUPPORTED_FIELD, "ranges make no sense here", "Range", accepted="no Range header")
     media = [value.split(b";")[0].strip().lower() for value in head.values(b"content-type")]
-    if media != [b"application/json"]:
-        return Rejection(Reason.UNSUPPORTED_MEDIA_TYPE, "", "Content-Type", accepted="application/json")
+    if len(media) != 1 or media[0] not in route.media:
+        accepted = b", ".join(route.media).decode()
+        return Rejection(Reason.UNSUPPORTED_MEDIA_TYPE, "", "Content-Type", accepted=accepted)
     return _check_length(head, settings)
 
 

@@ -33,6 +33,7 @@ from wickguard.guard.edge import BodyReader, EdgeSettings, InFlight, find_deadli
 from wickguard.guard.execute import execute
 from wickguard.guard.head import Head, Receive
 from wickguard.guard.identity import Identity
+from wickguard.guard.lessons import Lessons
 from wickguard.guard.price import Pricer
 from wickguard.guard.quoting import unwrap
 from wickguard.guard.routes import Route, Service
@@ -59,6 +60,7 @@ class Stages:
     pricer: Pricer
     admission: Admission
     backend: Backend
+    lessons: Lessons
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Pipeline:
         if isinstance(caller, Rejection):
             return caller
         journey.caller, journey.stage = caller, "edge"
-        refusal = screen(head, stages.edge)
+        refusal = screen(head, journey.route, stages.edge)
         if refusal is not None:
             return refusal
         due = find_deadline(head, stages.edge, journey.started)
@@ -141,7 +143,9 @@ class Pipeline:
             journey.body_bytes = reader.held
             if isinstance(body, Rejection):
                 return body
-            raw = RawRequest(journey.id, journey.route.path, caller, body, due, journey.started)
+            media = (head.one(b"content-type") or b"").split(b";")[0].strip().lower().decode("latin-1")
+            path = journey.route.path
+            raw = RawRequest(journey.id, path, caller, body, due, journey.started, media, head.query)
             return await self._from_body(journey, raw, receive)
         finally:
             reader.close()
@@ -150,13 +154,13 @@ class Pipeline:
     async def _from_body(self, journey: _Journey, raw: RawRequest, receive: Receive) -> Served | Rejection:
         stages = self._stages
         journey.stage = "decode"
-        dialect = journey.route.dialect
-        if journey.route.service is Service.QUOTE:
+        route = journey.route
+        if route.service is Service.QUOTE:
             inner = unwrap(raw)
             if isinstance(inner, Rejection):
                 return inner
-            raw, dialect = inner
-        call = stages.decoder.decode(raw, dialect)
+            raw, route = inner
+        call = stages.decoder.decode(raw, route)
         if isinstance(call, Rejection):
             return call
         journey.call, journey.stage = call, "price"
@@ -192,6 +196,7 @@ class Pipeline:
         )  # fmt: skip
         outcome = await execute(self._stages.backend, grant, gone)
         receipt, rejection = settle(self._stages.admission, grant, outcome)
+        self._stages.lessons.learn(grant, outcome)
         self._emit(_settled(journey, grant, outcome, receipt, rejection))
         return Served(outcome.result, call, rejection, outcome)
 

@@ -7,7 +7,7 @@ queues, tenants or processes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from wickguard.backend import ModelSpec
 from wickguard.cost import analytic
@@ -28,6 +28,8 @@ class Pricer:
         self._models = models
         self._speed = flops_per_s
         self._settings = settings
+        # Set by whoever knows that prices are wrong: (model, class) -> factor of the grant.
+        self.widening: Callable[[str, str], float] = lambda model, feature_class: 1.0
 
     @property
     def most_s(self) -> float:
@@ -51,7 +53,7 @@ class Pricer:
                 Reason.UNAFFORDABLE, "the call would need too much memory", limit=settings.max_bytes,
                 seen=quote.ceiling.peak_bytes, unit="bytes", accepted="fewer or shorter inputs",
             )  # fmt: skip
-        cpu_s = min(quote.ceiling.cpu_s, settings.max_cpu_s)
+        cpu_s = min(quote.ceiling.cpu_s * self.widening(call.model, quote.feature_class), settings.max_cpu_s)
         ceiling = Cost(cpu_s, cpu_s * settings.wall_factor, quote.ceiling.peak_bytes)
         return dataclasses.replace(quote, ceiling=ceiling)
 

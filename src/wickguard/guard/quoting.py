@@ -14,7 +14,7 @@ import msgspec
 from wickguard.dialect.decoding import decode
 from wickguard.dialect.openai import particulars
 from wickguard.guard.admit import Allowance, Prospect
-from wickguard.guard.routes import ROUTES, Service
+from wickguard.guard.routes import ROUTES, Route, Service
 from wickguard.records import Call, Cost, Quote, RawRequest
 from wickguard.rejection import Reason, Rejection
 
@@ -29,8 +29,8 @@ class QuoteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _REQUEST = msgspec.json.Decoder(QuoteRequest)
 
 
-def unwrap(raw: RawRequest) -> tuple[RawRequest, str] | Rejection:
-    """The request that a quote is asked for, and its dialect."""
+def unwrap(raw: RawRequest) -> tuple[RawRequest, Route] | Rejection:
+    """The request that a quote is asked for, and its route."""
     asked = decode(_REQUEST, raw.body)
     if isinstance(asked, Rejection):
         return asked
@@ -38,7 +38,7 @@ def unwrap(raw: RawRequest) -> tuple[RawRequest, str] | Rejection:
     if route is None or not route.inference or route.service is Service.QUOTE:
         priced = [path for path, found in ROUTES.items() if found.inference and found.service is not Service.QUOTE]
         return Rejection(Reason.UNKNOWN_ROUTE, "nothing to quote", "route", accepted=", ".join(priced))
-    return dataclasses.replace(raw, route=route.path, body=bytes(asked.request)), route.dialect
+    return dataclasses.replace(raw, route=route.path, body=bytes(asked.request)), route
 
 
 def render(call: Call, quote: Quote, prospect: Prospect, allowance: Allowance | None) -> bytes:

@@ -24,12 +24,15 @@ class Service(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """path, the one method it takes, what it is for, and the dialect of its errors ("" for problem details)."""
+    """path, the one method it takes, what it is for, the dialect of its errors ("" for problem details), and the media types
+    of its bodies.
+    """
 
     path: str
     method: str
     service: Service
     dialect: str = ""
+    media: tuple[bytes, ...] = (b"application/json",)
 
     @property
     def inference(self) -> bool:
