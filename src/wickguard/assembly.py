@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 
 from wickguard import clock
 from wickguard.backend import ModelSpec
-from wickguard.control.allowance import TenantSettings
 from wickguard.control.gate import Gate, Parts
 from wickguard.control.ladder import Ladder
 from wickguard.control.memory import MemoryReservation
 from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
+from wickguard.control.terms import TenantSettings
 from wickguard.deadline import Deadline
 from wickguard.guard.admit import Admission, Machine
 from wickguard.guard.embedding import token_bound
