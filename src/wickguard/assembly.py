@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from wickguard import clock
 from wickguard.backend import ModelSpec
@@ -20,6 +21,7 @@ from wickguard.control.terms import TenantSettings
 from wickguard.deadline import Deadline
 from wickguard.guard.admit import Admission, Machine
 from wickguard.guard.embedding import token_bound
+from wickguard.guard.identity import load_keys
 from wickguard.guard.price import Pricer
 from wickguard.guard.standing import Standings, Tenancy
 from wickguard.modality import text
@@ -55,11 +57,15 @@ def build_standings(policy: Policy, models: Mapping[str, ModelSpec], pricer: Pri
         median = max(median, _reserve_s(pricer, spec, text.measure(sample, bound), machine))
     ladder = Ladder(policy.quota.ladder(policy.capacity, min(dearest, policy.price.max_cpu_s), median))
     local = policy.identity.anonymous == "loopback" and not policy.identity.keys
-    return Standings(ladder, lambda name: _tenancy(policy.tenant(name), policy.capacity), local=local)
+    keys = load_keys(Path(policy.identity.keys)) if policy.identity.keys else {}
+    # Who has the server to itself shares it with nobody.
+    alone = len({tenant for tenant, _ in keys.values()}) == 1 and policy.identity.anonymous != "always"
 
+    def tenancy(name: str) -> Tenancy:
+        tenant = TenantSettings(share=1.0) if alone and name not in policy.tenants else policy.tenant(name)
+        return Tenancy(tenant.plan(policy.capacity), tenant.weight, tenant.group)
 
-def _tenancy(tenant: TenantSettings, capacity: float) -> Tenancy:
-    return Tenancy(tenant.plan(capacity), tenant.weight, tenant.group)
+    return Standings(ladder, tenancy, local=local)
 
 
 def _reserve_s(pricer: Pricer, spec: ModelSpec, features: text.TextFeatures, machine: Machine) -> float:
