@@ -35,9 +35,10 @@ from wickguard.dialect.tei import Tei
 from wickguard.errors import ConfigError, ModelError, WickguardError
 from wickguard.guard.admit import Admission
 from wickguard.guard.asgi import Application, Surface
+from wickguard.guard.batch import Batches
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import InFlight
-from wickguard.guard.embedding import Embedding
+from wickguard.guard.embedding import Embedding, EmbeddingMerger
 from wickguard.guard.heartbeat import beat
 from wickguard.guard.identity import Identity
 from wickguard.guard.lessons import Lessons
@@ -218,7 +219,7 @@ def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict
         decoder=Decoder({Service.EMBED: Embedding(pool.models, dialects, policy.text)}),
         pricer=pricer,
         admission=admission,
-        backend=pool,
+        backend=Batches(pool, EmbeddingMerger()),
         lessons=lessons,
     )
 

@@ -25,8 +25,8 @@ from wickguard.records import Lane
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A waiting call: its tenant, lane, price in compute-seconds, bytes that it needs to start, deadline, and the weight of
-    its tenant (2: twice the share of 1).
+    """A waiting call: its tenant, lane, price in compute-seconds, bytes that it needs to start, deadline, the weight of its
+    tenant (2: twice the share of 1), and what it may run together with (calls of the same word; "": alone).
     """
 
     id: str
@@ -36,6 +36,7 @@ class Ticket:
     memory_bytes: int
     deadline_at: float
     weight: float = 1.0
+    batch: str = ""
 
 
 @dataclass(slots=True)

@@ -239,7 +239,7 @@ class Admission:
         tenant = call.caller.tenant
         ticket = Ticket(
             call.id, tenant, quote.lane, self.scalar_s(quote.expected), quote.ceiling.peak_bytes, call.deadline.at,
-            standing.weight,
+            standing.weight, self._batch(call, standing),
         )  # fmt: skip
         return Applicant(
             ticket=ticket,
@@ -250,6 +250,13 @@ class Admission:
             wall_s=quote.expected.wall_s * math.exp(_Z90 * quote.spread),
             digest=lambda: hashlib.blake2b(call.payload, key=call.model.encode()[:64], digest_size=16).digest(),
         )
+
+    def _batch(self, call: Call, standing: Standing) -> str:
+        """Only calls of one trust class and about the same time left run together."""
+        if not call.batch:
+            return ""
+        left = int(math.log2(max(1e-3, call.deadline.remaining_s(self._clock()))))
+        return f"{call.model}/{call.batch}/{standing.trust}/{left}"
 
     def _tell(self, denial: Denial, caller: Caller, now: float) -> Rejection:
         if denial.barrier is Barrier.GROUP and self._swarm.met_cap(now, caller.tenant):
@@ -271,6 +278,7 @@ class Admission:
         return Grant(
             call=call, quote=quote, limits=Cost(cpu_s, wall_s, ceiling.peak_bytes), lane=quote.lane,
             memory_bytes=ceiling.peak_bytes, admitted_at=now, queued_s=turn.queued_s, trial=turn.trial,
+            company=turn.company,
         )  # fmt: skip
 
     def _forget(self, call_id: str, waiter: _Waiter) -> None:
