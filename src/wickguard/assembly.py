@@ -1,4 +1,4 @@
-"""Assembly: from a policy and the models to the admission stage: which algorithm gets which setting.
+"""Assembly: from a policy and the models to the stages: which algorithm gets which setting, at the start and at a reload.
 
 Decides nothing that a policy could say; what follows from models and machine (the dearest call inside the envelope, the cores
 that are shared) is computed here once. It must not know HTTP or processes.
@@ -6,8 +6,10 @@ that are shared) is computed here once. It must not know HTTP or processes.
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from wickguard import clock
 from wickguard.backend import ModelSpec
@@ -18,9 +20,14 @@ from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
 from wickguard.control.terms import TenantSettings
 from wickguard.deadline import Deadline
+from wickguard.dialect.task import Dialect
 from wickguard.guard.admit import Admission, Machine
-from wickguard.guard.embedding import token_bound
+from wickguard.guard.decode import Decoder
+from wickguard.guard.embedding import Embedding, token_bound
+from wickguard.guard.identity import Identity
+from wickguard.guard.pipeline import Stages
 from wickguard.guard.price import Pricer
+from wickguard.guard.routes import Service
 from wickguard.guard.standing import Standings, Tenancy
 from wickguard.modality import text
 from wickguard.policy.schema import Policy
@@ -28,6 +35,44 @@ from wickguard.records import Call, Caller, Lane, Pool, Quote
 
 # A median request, for the credit of callers that nobody knows yet: one paragraph.
 _MEDIAN_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What no policy changes while a server runs: its models, the speed of one core on each, the dialects it speaks."""
+
+    models: Mapping[str, ModelSpec]
+    speeds: Mapping[str, float]
+    dialects: Mapping[str, Dialect]
+
+
+def build_decoder(policy: Policy, ground: Ground) -> Decoder:
+    """The decode stage of a server."""
+    return Decoder({Service.EMBED: Embedding(ground.models, ground.dialects, policy.text)})
+
+
+def build_pricer(policy: Policy, ground: Ground) -> Pricer:
+    """The price stage of a server."""
+    return Pricer(ground.models, ground.speeds, policy.price)
+
+
+def restage(stages: Stages, policy: Policy, identity: Identity, ground: Ground) -> Stages:
+    """The stages of a running server under another policy: what was spent, what waits and what runs is kept.
+
+    `stages` lose nothing and forget nothing; those that have a state adopt the policy, the others are made anew.
+    """
+    pricer = build_pricer(policy, ground)
+    pricer.widening = stages.pricer.widening
+    machine = Machine(policy.capacity, policy.server.memory_bytes())
+    standings = build_standings(policy, ground.models, pricer, machine)
+    decoder = build_decoder(policy, ground)
+    # Nothing fails from here on, so that no half of a policy is ever in force.
+    gate = stages.admission.gate
+    gate.adopt(policy.admission)
+    gate.parts.quota.adopt(policy.quota.quota())
+    stages.admission.adopt(standings, machine)
+    stages.flight.adopt(policy.edge)
+    return dataclasses.replace(stages, identity=identity, edge=policy.edge, decoder=decoder, pricer=pricer)
 
 
 def build_admission(

@@ -99,6 +99,15 @@ class Pipeline:
         self._emit = emit
         self._work: set[asyncio.Task[Served]] = set()
 
+    @property
+    def stages(self) -> Stages:
+        """The stages that the next request meets."""
+        return self._stages
+
+    def adopt(self, stages: Stages) -> None:
+        """Other stages from the next request on; calls that wait or run end as they were admitted."""
+        self._stages = stages
+
     async def serve(self, request_id: str, route: Route, head: Head, receive: Receive) -> Served:
         """Answer one inference request. Never raises for anything that a caller did."""
         journey = _Journey(request_id, route, clock.now())

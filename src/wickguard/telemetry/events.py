@@ -114,6 +114,15 @@ class PriceDrifted(Event, frozen=True, kw_only=True):
     feature_class: str
 
 
+class PolicyReloaded(Event, frozen=True, kw_only=True):
+    """The server was asked to take over a changed policy. changed: keys that differ. refused: why nothing was taken over, or
+    None when all of it is in force.
+    """
+
+    changed: tuple[str, ...]
+    refused: str | None = None
+
+
 class AuditDropped(Event, frozen=True, kw_only=True):
     """The audit log could not keep up; `count` lines are missing."""
 
