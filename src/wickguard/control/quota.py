@@ -155,6 +155,11 @@ class Quota:
         self.expire(now)
         wanted = self._wanted(now, levels, demand)
         shortfall = self._shortfall(now, wanted)
+        for hold in wanted:
+            # Only after the decision, so that nobody's account is forgotten in the middle of it; and refused strangers too,
+            # or the time that they wait would earn them nothing.
+            if hold.level.credit is not None and not hold.account.exact:
+                self._roll.settle_in(now, hold.level.name, hold.account)
         if shortfall is not None:
             return shortfall
         price = 0.0
@@ -258,7 +263,7 @@ class Quota:
 
     def _account(self, now: float, level: Level) -> Account:
         if level.credit is not None:
-            return self._roll.find(now, level.name, level.limit, level.credit)
+            return self._roll.peek(now, level.name, level.limit, level.credit)
         account = self._known.get(level.name)
         if account is None:
             account = self._known[level.name] = Account(now, level.limit, 0.0, 0.0)
