@@ -26,7 +26,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as GranianServer
 
 from wickguard import clock
-from wickguard.assembly import Ground, build_admission, build_decoder, build_pricer
+from wickguard.assembly import Ground, build_admission, build_decoder, build_pricer, survey
 from wickguard.backend import EmbedPayload, Job, ModelSpec
 from wickguard.cost import analytic
 from wickguard.dialect.openai import OpenAI
@@ -215,7 +215,9 @@ def _tell_of_workers(emit: Fanout, event: workers.WorkerEvent) -> None:
 
 def _stages(policy: Policy, pool: Pool, ground: Ground, emit: Fanout) -> Stages:
     pricer = build_pricer(policy, ground)
-    admission = build_admission(policy, pool.models, pricer, lambda: emit(SwarmSeen(at=clock.utc())))
+    site = survey(policy, pool.models, pricer)
+    emit(site.event())
+    admission = build_admission(policy, site, lambda: emit(SwarmSeen(at=clock.utc())))
     lessons = Lessons(
         admission.surcharge,
         lambda model, feature_class: emit(PriceDrifted(at=clock.utc(), model=model, feature_class=feature_class)),

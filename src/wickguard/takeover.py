@@ -52,7 +52,7 @@ class Takeover:
         """Take the policy and the key file over as they are now. False when they were refused."""
         try:
             policy, identity, changed = await asyncio.to_thread(self._prepare)
-            stages = restage(self._pipeline.stages, policy, identity, self._ground)
+            stages, site = restage(self._pipeline.stages, policy, identity, self._ground)
         except WickguardError as error:
             return self._refuse(str(error))
         except Exception:
@@ -63,6 +63,7 @@ class Takeover:
         self.policy = policy
         _LOG.info("policy reloaded: %s; %d keys known", "; ".join(map(str, changed)) or "no key differs", identity.keys)
         self._emit(PolicyReloaded(at=clock.utc(), changed=tuple(change.key for change in changed)))
+        self._emit(site.event())
         return True
 
     def _prepare(self) -> tuple[Policy, Identity, tuple[Change, ...]]:

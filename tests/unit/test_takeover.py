@@ -15,7 +15,7 @@ from wickguard.dialect.openai import OpenAI
 from wickguard.guard.identity import IdentitySettings, add_key
 from wickguard.policy.load import load
 from wickguard.takeover import Takeover
-from wickguard.telemetry.events import PolicyReloaded
+from wickguard.telemetry.events import Event, PolicyInForce, PolicyReloaded
 
 
 class Site:
@@ -30,7 +30,7 @@ class Site:
         self.reported = asyncio.Event()
         self.takeover = Takeover(policy, lambda: load(self.path), self.front.pipeline, ground, self._emit)
 
-    def _emit(self, event: PolicyReloaded) -> None:
+    def _emit(self, event: Event) -> None:
         self.front.events.append(event)
         self.front.metrics(event)
         self.reported.set()
@@ -39,9 +39,10 @@ class Site:
         """Write another policy and ask for it; what was reported."""
         self.path.write_text(text)
         taken = await self.takeover.attempt()
-        event = self.front.events[-1]
-        assert isinstance(event, PolicyReloaded)
+        event = [event for event in self.front.events if isinstance(event, PolicyReloaded)][-1]
         assert taken == (event.refused is None)
+        # What a policy means here is on record exactly when it is in force.
+        assert isinstance(self.front.events[-1], PolicyInForce) == taken
         return event
 
     async def ask(self, *texts: str, key: str = "", timeout_ms: int = 0) -> int:
