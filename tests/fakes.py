@@ -337,7 +337,7 @@ def rig(
         metrics(event)
 
     pipeline, status = Pipeline(stages, emit), FakeStatus(backend)
-    surface = Surface(stages, pipeline, dialects, OpenAI().render_models, metrics, status, emit)
+    surface = Surface(pipeline, dialects, OpenAI().render_models, metrics, status, emit)
     return Rig(backend, status, stages, pipeline, Application(surface), metrics, heard)
 
 
