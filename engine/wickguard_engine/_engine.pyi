@@ -1,7 +1,7 @@
 """The native module. `wickguard_engine` re-exports all of it; import that."""
 
 from os import PathLike
-from typing import Final, TypedDict, final
+from typing import Final, Literal, TypedDict, final
 
 __version__: Final[str]
 LEDGER_BYTES: Final[int]
@@ -27,38 +27,46 @@ class Cancelled(EngineError):
 
 @final
 class ModelSpec:
-    """What a loaded model is. `weight_bytes` is what its weights take in memory and in the mapped file.
+    """What a loaded model is. A number that the model has not is None.
 
-    `token_expansion` is the most tokens that one byte of UTF-8 text can become, `special_tokens` what is added to
-    every input, `max_tokens` the limit with these. `warnings` are findings about the tokenizer file.
+    `weight_bytes` is what the weights take in memory and in the mapped file. `token_expansion` is the most tokens that
+    one byte of UTF-8 text can become, `special_tokens` what is added to every input, `max_tokens` the limit with these
+    (for generation: of prompt and answer together), `dimensions` the length of a vector, `kv_heads` and `head_width`
+    the shape of the cache of keys and values. `warnings` are findings about the model's files.
     """
 
     @property
+    def task(self) -> Literal["embed", "generate", "classify", "forecast"]: ...
+    @property
     def architecture(self) -> str: ...
-    @property
-    def layers(self) -> int: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def heads(self) -> int: ...
-    @property
-    def intermediate(self) -> int: ...
-    @property
-    def vocab(self) -> int: ...
-    @property
-    def max_tokens(self) -> int: ...
-    @property
-    def dimensions(self) -> int: ...
     @property
     def parameters(self) -> int: ...
     @property
     def weight_bytes(self) -> int: ...
     @property
-    def token_expansion(self) -> float: ...
-    @property
-    def special_tokens(self) -> int: ...
-    @property
     def warnings(self) -> list[str]: ...
+    @property
+    def layers(self) -> int | None: ...
+    @property
+    def hidden(self) -> int | None: ...
+    @property
+    def heads(self) -> int | None: ...
+    @property
+    def kv_heads(self) -> int | None: ...
+    @property
+    def head_width(self) -> int | None: ...
+    @property
+    def intermediate(self) -> int | None: ...
+    @property
+    def vocab(self) -> int | None: ...
+    @property
+    def max_tokens(self) -> int | None: ...
+    @property
+    def dimensions(self) -> int | None: ...
+    @property
+    def token_expansion(self) -> float | None: ...
+    @property
+    def special_tokens(self) -> int | None: ...
 
 @final
 class Embeddings:
@@ -81,8 +89,8 @@ class Ledger:
     def limit(self) -> int: ...
 
 @final
-class Model:
-    """A loaded model. Immutable; safe to use after a fork and from several threads."""
+class Embedder:
+    """A loaded model of task "embed". Immutable; safe to use after a fork and from several threads."""
 
     @property
     def spec(self) -> ModelSpec: ...
@@ -116,8 +124,10 @@ class BuildInfo(TypedDict):
     overflow_checks: bool
     faults: bool
 
-def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Model:
-    """Load a directory with config.json, model.safetensors and tokenizer.json.
+def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Embedder:
+    """Load a directory with config.json, model.safetensors and what the architecture needs besides.
+
+    The class of the result goes with its `spec.task`.
 
     Starts no thread, runs no forward pass. Raises OutOfMemory before allocating if the computed need is above
     `memory_limit` bytes, BadWeights or Unsupported naming file and field. Tables that need no conversion stay in the
