@@ -5,17 +5,20 @@
 //! Must not know about Python.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::directory::{Directory, LONGEST_CONFIG};
 use crate::embedder::Embedder;
 use crate::error::{Error, Result};
+use crate::generator::Generator;
 use crate::spec::Spec;
 
 /// A loaded model.
 pub enum Model {
-    Embed(Embedder),
+    Embed(Box<Embedder>),
+    Generate(Arc<Generator>),
 }
 
 #[derive(Deserialize)]
@@ -35,10 +38,14 @@ impl Model {
         let bad = |error: serde_json::Error| Error::BadWeights(format!("config.json: {error}"));
         let named: Named = serde_json::from_slice(&config).map_err(bad)?;
         match named.model_type.as_deref() {
-            Some("bert") => Embedder::load(&directory, &config).map(Self::Embed),
+            Some("bert") => Embedder::load(&directory, &config).map(Box::new).map(Self::Embed),
+            Some("llama") => Generator::load(&directory, &config, "llama").map(Arc::new).map(Self::Generate),
+            Some("qwen2") => Generator::load(&directory, &config, "qwen2").map(Arc::new).map(Self::Generate),
             other => {
                 let seen = other.unwrap_or("missing");
-                Err(Error::Unsupported(format!("config.json: model_type is {seen}; this engine does \"bert\"")))
+                Err(Error::Unsupported(format!(
+                    "config.json: model_type is {seen}; this engine does \"bert\", \"llama\" and \"qwen2\""
+                )))
             }
         }
     }
@@ -47,6 +54,7 @@ impl Model {
     pub fn spec(&self) -> &Spec {
         match self {
             Self::Embed(model) => model.spec(),
+            Self::Generate(model) => model.spec(),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::panics::{guard, install_hook, overflow_is_checked, panicked};
 use crate::py_embedding::{Embeddings, PyEmbedder};
+use crate::py_generation::{PyGenerator, PySession, Step};
 use crate::spec::Spec;
 use crate::{cancel, ledger};
 
@@ -62,6 +63,8 @@ pub struct ModelSpec {
     dimensions: Option<usize>,
     token_expansion: Option<f32>,
     special_tokens: Option<usize>,
+    chat_tokens: Option<usize>,
+    message_tokens: Option<usize>,
 }
 
 impl From<&Spec> for ModelSpec {
@@ -83,6 +86,8 @@ impl From<&Spec> for ModelSpec {
             dimensions: spec.dimensions,
             token_expansion: spec.token_expansion,
             special_tokens: spec.special_tokens,
+            chat_tokens: spec.chat_tokens,
+            message_tokens: spec.message_tokens,
         }
     }
 }
@@ -99,7 +104,8 @@ struct Ledger {
 #[allow(clippy::needless_pass_by_value)] // a path can only be taken by value
 fn load(py: Python<'_>, path: std::path::PathBuf, memory_limit: Option<u64>) -> PyResult<Bound<'_, PyAny>> {
     match detached(py, || Model::load(&path, memory_limit))? {
-        Model::Embed(model) => PyEmbedder(model).into_bound_py_any(py),
+        Model::Embed(model) => PyEmbedder(*model).into_bound_py_any(py),
+        Model::Generate(model) => PyGenerator(model).into_bound_py_any(py),
     }
 }
 
@@ -191,6 +197,9 @@ fn _engine(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Unsupported", py.get_type::<Unsupported>())?;
     module.add("Cancelled", py.get_type::<Cancelled>())?;
     module.add_class::<PyEmbedder>()?;
+    module.add_class::<PyGenerator>()?;
+    module.add_class::<PySession>()?;
+    module.add_class::<Step>()?;
     module.add_class::<ModelSpec>()?;
     module.add_class::<Embeddings>()?;
     module.add_class::<Ledger>()?;
