@@ -25,7 +25,7 @@ pub struct Weights<'a> {
     name: &'a str,
     metadata: Metadata,
     data_start: usize,
-    /// What stands before the expected names in this file: "" or "bert.".
+    /// What stands before the expected names in this file, e.g. "" or "bert.".
     prefix: &'static str,
 }
 
@@ -43,8 +43,17 @@ impl<'a> Weights<'a> {
             return Err(bad(format!("header says it has {declared} bytes; at most {LONGEST_HEADER} are read")));
         }
         let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| bad(format!("header: {e}")))?;
-        let prefix = if metadata.info("bert.embeddings.word_embeddings.weight").is_some() { "bert." } else { "" };
-        Ok(Self { file, name, metadata, data_start: header + 8, prefix })
+        Ok(Self { file, name, metadata, data_start: header + 8, prefix: "" })
+    }
+
+    /// The same tensors by their names beneath `prefix`, if any has such a name: some files are of the bare model,
+    /// others of the model with something around it.
+    #[must_use]
+    pub fn beneath(mut self, prefix: &'static str) -> Self {
+        if self.metadata.offset_keys().iter().any(|name| name.starts_with(prefix)) {
+            self.prefix = prefix;
+        }
+        self
     }
 
     fn info(&self, tensor: &str) -> Result<&TensorInfo> {
@@ -80,7 +89,7 @@ impl<'a> Weights<'a> {
         let info = self.info(tensor)?;
         let (start, end) = (self.data_start + info.data_offsets.0, self.data_start + info.data_offsets.1);
         if info.dtype == Dtype::F32 {
-            // SAFETY: `Model` drops its tensors before the file, and no engine op writes to a weight.
+            // SAFETY: a model drops its tensors before the file, and no engine op writes to a weight.
             if let Some(floats) = unsafe { self.file.floats(start, end) } {
                 return Ok(floats);
             }

@@ -1,7 +1,7 @@
 """The native module. `wickguard_engine` re-exports all of it; import that."""
 
 from os import PathLike
-from typing import Final, TypedDict, final
+from typing import Final, Literal, TypedDict, final
 
 __version__: Final[str]
 LEDGER_BYTES: Final[int]
@@ -27,38 +27,51 @@ class Cancelled(EngineError):
 
 @final
 class ModelSpec:
-    """What a loaded model is. `weight_bytes` is what its weights take in memory and in the mapped file.
+    """What a loaded model is. A number that the model has not is None.
 
-    `token_expansion` is the most tokens that one byte of UTF-8 text can become, `special_tokens` what is added to
-    every input, `max_tokens` the limit with these. `warnings` are findings about the tokenizer file.
+    `weight_bytes` is what the weights take in memory and in the mapped file. `token_expansion` is the most tokens that
+    one byte of UTF-8 text can become, `special_tokens` what is added to every input, `max_tokens` the limit with these
+    (for generation: of prompt and answer together), `dimensions` the length of a vector, `kv_heads` and `head_width`
+    the shape of the cache of keys and values. `chat_tokens` is what the chat template makes of one empty message,
+    `message_tokens` the most that one more empty message adds. `warnings` are findings about the model's files.
     """
 
     @property
+    def task(self) -> Literal["embed", "generate", "classify", "forecast"]: ...
+    @property
     def architecture(self) -> str: ...
-    @property
-    def layers(self) -> int: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def heads(self) -> int: ...
-    @property
-    def intermediate(self) -> int: ...
-    @property
-    def vocab(self) -> int: ...
-    @property
-    def max_tokens(self) -> int: ...
-    @property
-    def dimensions(self) -> int: ...
     @property
     def parameters(self) -> int: ...
     @property
     def weight_bytes(self) -> int: ...
     @property
-    def token_expansion(self) -> float: ...
-    @property
-    def special_tokens(self) -> int: ...
-    @property
     def warnings(self) -> list[str]: ...
+    @property
+    def layers(self) -> int | None: ...
+    @property
+    def hidden(self) -> int | None: ...
+    @property
+    def heads(self) -> int | None: ...
+    @property
+    def kv_heads(self) -> int | None: ...
+    @property
+    def head_width(self) -> int | None: ...
+    @property
+    def intermediate(self) -> int | None: ...
+    @property
+    def vocab(self) -> int | None: ...
+    @property
+    def max_tokens(self) -> int | None: ...
+    @property
+    def dimensions(self) -> int | None: ...
+    @property
+    def token_expansion(self) -> float | None: ...
+    @property
+    def special_tokens(self) -> int | None: ...
+    @property
+    def chat_tokens(self) -> int | None: ...
+    @property
+    def message_tokens(self) -> int | None: ...
 
 @final
 class Embeddings:
@@ -81,8 +94,8 @@ class Ledger:
     def limit(self) -> int: ...
 
 @final
-class Model:
-    """A loaded model. Immutable; safe to use after a fork and from several threads."""
+class Embedder:
+    """A loaded model of task "embed". Immutable; safe to use after a fork and from several threads."""
 
     @property
     def spec(self) -> ModelSpec: ...
@@ -108,6 +121,85 @@ class Model:
     def flops(self, lengths: list[int]) -> int:
         """Floating-point operations of the matrix products for inputs of these lengths (special tokens included)."""
 
+@final
+class Generator:
+    """A loaded model of task "generate". Immutable; safe to use after a fork and from several threads."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, with the special tokens that the tokenizer puts around it.
+
+        The spelling of a special token in a text is plain text. Texts of up to 16 KiB have exactly the ids that
+        Hugging Face's tokenizers gives them; see engine/src/bpe.rs for longer ones. Raises BadShape for more tokens than
+        the model takes (counting stops there), Cancelled.
+        """
+
+    def encode_chat(self, messages: list[tuple[str, str]]) -> list[int]:
+        """The ids of a conversation, (role, content) each, by the model's own chat template, ready for the answer.
+
+        Without a template each message is a line "role: content", and "assistant:" comes last. Only the template can
+        write special tokens. Raises BadShape as `encode` and for what the template refuses, Cancelled.
+        """
+
+    def start(
+        self,
+        prompt: str | list[int],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        seed: int = 0,
+        stop: list[str] = ...,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+    ) -> Session:
+        """Begin an answer: everything it needs is allocated now, nothing is computed yet.
+
+        Ids are taken as they are, text as by `encode`. Temperature 0 takes the likeliest token; top_k 0 is no limit.
+        The same seed draws the same on every machine. Raises BadShape naming what does not fit, Cancelled, TypeError.
+        """
+
+    def logits(self, ids: list[int]) -> bytes:
+        """Little-endian f32, ids x vocab: the logits after each id. Raises BadShape, Cancelled."""
+
+    def peak_bytes(self, prompt_tokens: int, max_tokens: int, text_bytes: int = 0) -> int:
+        """Upper bound of the bytes that a call takes in the ledger, its prompt made of `text_bytes` of text.
+
+        Analytic, as Embedder.peak_bytes; `logits` takes ids x vocab x 4 more.
+        """
+
+    def flops(self, prompt_tokens: int, new_tokens: int) -> int:
+        """Floating-point operations of the matrix products for a prompt and the tokens written after it."""
+
+@final
+class Session:
+    """One answer in progress. Dropping it gives its memory back."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+    def step(self) -> Step:
+        """Compute the next token; the first step reads the prompt. The GIL is released.
+
+        Raises Cancelled (checked before each layer, each head and each chunk of the prompt), BadWeights if the model
+        computes what is no finite number, BadShape after the end. A step that raised was the last.
+        """
+
+@final
+class Step:
+    """`text`: whole characters, and nothing that a stop string may still take back; may be empty. `finish` on the last."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def finish(self) -> Literal["stop", "length"] | None: ...
+
 class BuildInfo(TypedDict):
     """How the native module was built."""
 
@@ -116,8 +208,10 @@ class BuildInfo(TypedDict):
     overflow_checks: bool
     faults: bool
 
-def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Model:
-    """Load a directory with config.json, model.safetensors and tokenizer.json.
+def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Embedder | Generator:
+    """Load a directory with config.json, model.safetensors and what the architecture needs besides.
+
+    The class of the result goes with its `spec.task`.
 
     Starts no thread, runs no forward pass. Raises OutOfMemory before allocating if the computed need is above
     `memory_limit` bytes, BadWeights or Unsupported naming file and field. Tables that need no conversion stay in the

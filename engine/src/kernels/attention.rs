@@ -13,7 +13,10 @@ use super::packing::{PANEL, Source, pack};
 
 /// Scores kept at once, in floats: 48 KiB, a tenth of a second-level cache of 512 KiB. A block has at least 24 rows all
 /// the same, so beyond 512 tokens it is more.
-const SCORE_BUDGET: usize = 12 * 1024;
+pub(super) const SCORE_BUDGET: usize = 12 * 1024;
+/// The fewest query rows of a block, if there are so many, and the most.
+pub(super) const LEAST_BLOCK: usize = 4 * TILE_ROWS;
+pub const MOST_ROWS: usize = 32 * TILE_ROWS;
 
 /// The shape of an attention: `heads` heads of `width` columns each.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +26,9 @@ pub struct Heads {
 }
 
 /// Query rows that are worked on together for a text of `tokens`.
-fn query_block(tokens: usize) -> usize {
+pub(super) fn query_block(tokens: usize) -> usize {
     let fit = SCORE_BUDGET / tokens.next_multiple_of(PANEL).max(1);
-    (fit / TILE_ROWS * TILE_ROWS).clamp(4 * TILE_ROWS, 32 * TILE_ROWS).min(tokens)
+    (fit / TILE_ROWS * TILE_ROWS).clamp(LEAST_BLOCK, MOST_ROWS).min(tokens)
 }
 
 /// Floats of scratch that [`attend`] needs for a text of `tokens`, or nothing if that can't be represented.
@@ -85,7 +88,7 @@ pub fn attend(qkv: &[f32], tokens: usize, shape: Heads, scratch: &mut [f32], out
 /// done on the result, which is narrower than the scores.
 fn matmul_weights(scores: &mut [f32], rows: usize, padded: usize, values: Packed<'_>, sums: &mut [f32]) {
     let wide = values.n.next_multiple_of(PANEL);
-    let mut totals = [0.0_f32; 32 * TILE_ROWS];
+    let mut totals = [0.0_f32; MOST_ROWS];
     for (total, row) in totals.iter_mut().zip(scores.chunks_exact_mut(padded).take(rows)) {
         *total = exponentials::<Wide>(&mut row[..values.k]);
     }

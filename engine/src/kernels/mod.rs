@@ -7,7 +7,9 @@
 
 pub mod activation;
 pub mod attention;
+pub mod cached;
 pub mod lanes;
 pub mod matmul;
 pub mod norm;
 pub mod packing;
+pub mod rotary;

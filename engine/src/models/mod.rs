@@ -5,3 +5,7 @@
 
 pub mod bert;
 pub mod bert_config;
+pub mod llama;
+pub mod llama_config;
+pub mod packer;
+pub mod rotary_config;
