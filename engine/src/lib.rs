@@ -5,12 +5,16 @@
 //! together, and `py` is the only module that knows Python. What is promised to a caller is in `wickguard_engine/_engine.pyi`.
 
 pub mod cancel;
+pub mod draw;
 pub mod error;
+pub mod inplace;
 pub mod kernels;
 pub mod ledger;
 pub mod mapping;
 pub mod model;
 pub mod models;
+pub mod picture;
+pub mod processing;
 pub mod tensor;
 pub mod tokenizer_file;
 pub mod tokens;
