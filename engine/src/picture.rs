@@ -74,8 +74,14 @@ impl Picture {
         let len = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
         if !matches!(
             color,
-            ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 | ColorType::L16 | ColorType::La16
-                | ColorType::Rgb16 | ColorType::Rgba16
+            ColorType::L8
+                | ColorType::La8
+                | ColorType::Rgb8
+                | ColorType::Rgba8
+                | ColorType::L16
+                | ColorType::La16
+                | ColorType::Rgb16
+                | ColorType::Rgba16
         ) {
             return Err(Error::BadShape(format!("the picture's colours are {color:?}, which is not read")));
         }

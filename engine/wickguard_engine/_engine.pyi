@@ -1,7 +1,7 @@
 """The native module. `wickguard_engine` re-exports all of it; import that."""
 
 from os import PathLike
-from typing import Final, TypedDict, final
+from typing import Final, Literal, TypedDict, final
 
 __version__: Final[str]
 LEDGER_BYTES: Final[int]
@@ -27,38 +27,46 @@ class Cancelled(EngineError):
 
 @final
 class ModelSpec:
-    """What a loaded model is. `weight_bytes` is what its weights take in memory and in the mapped file.
+    """What a loaded model is. A number that the model has not is None.
 
-    `token_expansion` is the most tokens that one byte of UTF-8 text can become, `special_tokens` what is added to
-    every input, `max_tokens` the limit with these. `warnings` are findings about the tokenizer file.
+    `weight_bytes` is what the weights take in memory and in the mapped file. `token_expansion` is the most tokens that
+    one byte of UTF-8 text can become, `special_tokens` what is added to every input, `max_tokens` the limit with these
+    (for generation: of prompt and answer together), `dimensions` the length of a vector, `kv_heads` and `head_width`
+    the shape of the cache of keys and values. `warnings` are findings about the model's files.
     """
 
     @property
+    def task(self) -> Literal["embed", "generate", "classify", "forecast"]: ...
+    @property
     def architecture(self) -> str: ...
-    @property
-    def layers(self) -> int: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def heads(self) -> int: ...
-    @property
-    def intermediate(self) -> int: ...
-    @property
-    def vocab(self) -> int: ...
-    @property
-    def max_tokens(self) -> int: ...
-    @property
-    def dimensions(self) -> int: ...
     @property
     def parameters(self) -> int: ...
     @property
     def weight_bytes(self) -> int: ...
     @property
-    def token_expansion(self) -> float: ...
-    @property
-    def special_tokens(self) -> int: ...
-    @property
     def warnings(self) -> list[str]: ...
+    @property
+    def layers(self) -> int | None: ...
+    @property
+    def hidden(self) -> int | None: ...
+    @property
+    def heads(self) -> int | None: ...
+    @property
+    def kv_heads(self) -> int | None: ...
+    @property
+    def head_width(self) -> int | None: ...
+    @property
+    def intermediate(self) -> int | None: ...
+    @property
+    def vocab(self) -> int | None: ...
+    @property
+    def max_tokens(self) -> int | None: ...
+    @property
+    def dimensions(self) -> int | None: ...
+    @property
+    def token_expansion(self) -> float | None: ...
+    @property
+    def special_tokens(self) -> int | None: ...
 
 @final
 class Embeddings:
@@ -81,8 +89,8 @@ class Ledger:
     def limit(self) -> int: ...
 
 @final
-class Model:
-    """A loaded model. Immutable; safe to use after a fork and from several threads."""
+class Embedder:
+    """A loaded model of task "embed". Immutable; safe to use after a fork and from several threads."""
 
     @property
     def spec(self) -> ModelSpec: ...
@@ -108,6 +116,85 @@ class Model:
     def flops(self, lengths: list[int]) -> int:
         """Floating-point operations of the matrix products for inputs of these lengths (special tokens included)."""
 
+@final
+class Classifier:
+    """A loaded model of task "classify". Immutable; safe to use after a fork and from several threads."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    @property
+    def labels(self) -> list[str]:
+        """The names of the classes, in the order of the logits."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of what the network sees."""
+
+    def classify(self, images: list[bytes], *, max_pixels: int) -> bytes:
+        """Logits, images x labels, as little-endian f32. The GIL is released while it works.
+
+        Each image is a PNG, JPEG or WebP file of at most `max_pixels` pixels, which is compared before pixels are
+        allocated; of an animation the first frame counts. It is resized and normalised as preprocessor_config.json
+        says (as ViTImageProcessor does, if there is none): grey is repeated, transparency dropped.
+
+        Raises BadShape for no images, or one that is damaged, too large, or of another format; Cancelled.
+        """
+
+    def classify_pixels(self, pixel_values: bytes) -> bytes:
+        """The same for prepared images: little-endian f32, images x 3 x height x width of `size`, all finite."""
+
+    def peak_bytes(self, count: int, file_bytes: int, height: int, width: int) -> int:
+        """Upper bound of the bytes that `classify` takes for `count` images, the largest of these sizes."""
+
+    def pixels_peak_bytes(self, count: int) -> int:
+        """Upper bound of the bytes that `classify_pixels` takes for `count` images."""
+
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products for one image."""
+
+@final
+class Forecaster:
+    """A loaded model of task "forecast". Immutable; safe to use after a fork and from several threads."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    @property
+    def context(self) -> int:
+        """Points of a series that are looked at, from its end."""
+
+    @property
+    def horizon(self) -> int:
+        """Points that are forecast in one piece; a longer horizon takes several."""
+
+    @property
+    def num_samples(self) -> int:
+        """Samples per series when nothing is said."""
+
+    def forecast(
+        self,
+        series: list[bytes],
+        horizon: int,
+        *,
+        num_samples: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> bytes:
+        """Samples of what may follow, series x num_samples x horizon, as little-endian f32. Releases the GIL.
+
+        A series is little-endian f32, NaN where a value is missing. What is not said is as config.json says. The same
+        seed draws the same samples.
+
+        Raises BadShape for no series, an empty one, an infinite value, or a setting out of range; Cancelled.
+        """
+
+    def peak_bytes(self, count: int, points: int, horizon: int, num_samples: int) -> int:
+        """Upper bound of the bytes that `forecast` takes for `count` series of at most `points` points."""
+
+    def flops(self, points: int, horizon: int, num_samples: int) -> int:
+        """Floating-point operations of the matrix products for one series."""
+
 class BuildInfo(TypedDict):
     """How the native module was built."""
 
@@ -116,8 +203,10 @@ class BuildInfo(TypedDict):
     overflow_checks: bool
     faults: bool
 
-def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Model:
-    """Load a directory with config.json, model.safetensors and tokenizer.json.
+def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Embedder | Classifier | Forecaster:
+    """Load a directory with config.json, model.safetensors and what the architecture needs besides.
+
+    The class of the result goes with its `spec.task`.
 
     Starts no thread, runs no forward pass. Raises OutOfMemory before allocating if the computed need is above
     `memory_limit` bytes, BadWeights or Unsupported naming file and field. Tables that need no conversion stay in the

@@ -19,6 +19,13 @@ pub fn packed_bytes(sizes: impl IntoIterator<Item = (usize, usize)>) -> Option<u
     u64::try_from(floats.checked_mul(4)?).ok()
 }
 
+/// Bytes that a model's parameters take when these matrices are packed and the rest stays as it is.
+#[must_use]
+pub fn weight_bytes(sizes: impl IntoIterator<Item = (usize, usize)>, packed: u64, parameters: u64) -> u64 {
+    let dense = sizes.into_iter().map(|(k, n)| (k as u64).saturating_mul(n as u64)).fold(0, u64::saturating_add);
+    packed.saturating_add(parameters.saturating_sub(dense).saturating_mul(4))
+}
+
 /// A run that is being filled.
 pub struct Packer {
     run: Tensor,

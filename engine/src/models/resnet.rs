@@ -109,7 +109,8 @@ impl ResNet {
             let last = block.convs.len() - 1;
             let finish = |at: usize| if at == last { Finish::Nothing } else { Finish::Relu };
             let layers = block.convs.iter().enumerate();
-            let layers = layers.map(|(at, conv)| load_conv(vb, conv, finish(at), &mut packer)).collect::<Result<_>>()?;
+            let layers =
+                layers.map(|(at, conv)| load_conv(vb, conv, finish(at), &mut packer)).collect::<Result<_>>()?;
             let shortcut = block.shortcut.as_ref();
             let shortcut = shortcut.map(|conv| load_conv(vb, conv, Finish::Nothing, &mut packer)).transpose()?;
             blocks.push(Block { layers, shortcut });

@@ -114,7 +114,9 @@ impl ResNetConfig {
         for (stage, (depth, size)) in said.depths.iter().zip(&said.hidden_sizes).enumerate() {
             let (depth, to) = (bounded("depths", *depth, 256)?, bounded("hidden_sizes", *size, LARGEST)?);
             if said.layer_type == "bottleneck" && !to.is_multiple_of(REDUCTION) {
-                return Err(Error::BadWeights(format!("config.json: hidden_sizes has {to}, no multiple of {REDUCTION}")));
+                return Err(Error::BadWeights(format!(
+                    "config.json: hidden_sizes has {to}, no multiple of {REDUCTION}"
+                )));
             }
             for layer in 0..depth {
                 let halves = layer == 0 && (stage > 0 || said.downsample_in_first_stage);

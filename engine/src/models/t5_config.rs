@@ -82,13 +82,16 @@ impl T5Config {
         }
         let start = said.decoder_start_token_id;
         if start as usize >= vocab {
-            return Err(Error::BadWeights(format!("config.json: decoder_start_token_id is {start}, not in the vocabulary")));
+            return Err(Error::BadWeights(format!(
+                "config.json: decoder_start_token_id is {start}, not in the vocabulary"
+            )));
         }
         let buckets = bounded("relative_attention_num_buckets", said.relative_attention_num_buckets, 1 << 16)?;
         let max_distance = bounded("relative_attention_max_distance", said.relative_attention_max_distance, LARGEST)?;
         if !buckets.is_multiple_of(4) || max_distance <= buckets / 2 {
             let field = "config.json: relative_attention_num_buckets";
-            let message = format!("{field} is {buckets}; it must be a multiple of 4, its half below the maximum distance");
+            let message =
+                format!("{field} is {buckets}; it must be a multiple of 4, its half below the maximum distance");
             return Err(Error::BadWeights(message));
         }
         let scaled = said.scale_decoder_outputs.unwrap_or(said.tie_word_embeddings);
@@ -159,7 +162,8 @@ impl T5Config {
             list.push((bias, vec![self.buckets, self.shape.heads]));
             for layer in 0..layers {
                 let at = format!("{side}.block.{layer}.layer");
-                let attentions: &[&str] = if side == "encoder" { &["SelfAttention"] } else { &["SelfAttention", "EncDecAttention"] };
+                let attentions: &[&str] =
+                    if side == "encoder" { &["SelfAttention"] } else { &["SelfAttention", "EncDecAttention"] };
                 for (part, name) in attentions.iter().enumerate() {
                     list.push((format!("{at}.{part}.layer_norm.weight"), vec![d]));
                     list.extend(PROJECTIONS.map(|p| (format!("{at}.{part}.{name}.{p}.weight"), vec![inner, d])));

@@ -280,8 +280,7 @@ impl Vit {
     /// Floating-point operations of the matrix products for one image, a multiply-add counted as two.
     #[must_use]
     pub fn flops(&self) -> u64 {
-        let (d, inner, n) =
-            (self.config.hidden as u64, self.config.intermediate as u64, self.config.tokens() as u64);
+        let (d, inner, n) = (self.config.hidden as u64, self.config.intermediate as u64, self.config.tokens() as u64);
         let per_token = 2 * (4 * d * d + 2 * d * inner);
         let layer = per_token.saturating_mul(n).saturating_add(4_u64.saturating_mul(d).saturating_mul(n * n));
         let ends = 2 * d * (self.config.patch_len() as u64 * (n - 1) + self.config.labels.len() as u64);
