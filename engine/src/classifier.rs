@@ -22,7 +22,7 @@ use crate::spec::{Spec, Task};
 use crate::weights::{Checked, Weights};
 
 const PROCESSING: &str = "preprocessor_config.json";
-/// What a ResNet sees when nothing is said: published ones were trained on this.
+/// What a `ResNet` sees when nothing is said: published ones were trained on this.
 const RESNET_SIDE: usize = 224;
 
 /// The architectures.

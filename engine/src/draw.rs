@@ -1,7 +1,7 @@
 //! One token from logits: temperature, the k likeliest, the likeliest that make up p, and chance.
 //!
 //! The order is that of transformers (temperature, then top-k, then top-p). Every sequence has its own stream of one
-//! seeded generator (ChaCha with 12 rounds), so that what it draws does not depend on who is drawn for beside it.
+//! seeded generator (`ChaCha` with 12 rounds), so that what it draws does not depend on who is drawn for beside it.
 //! Promises no allocation per token and an answer for any logits. Must not know what a token means.
 
 use rand_chacha::ChaCha12Rng;
@@ -45,6 +45,7 @@ pub struct Draw {
 }
 
 /// Likelier first; among equals the lower token.
+#[allow(clippy::trivially_copy_pass_by_ref)] // as sorting asks for it
 fn by_likelihood(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }

@@ -1,4 +1,4 @@
-//! From a picture to what a classifier takes: size, crop, scale, normalisation, as preprocessor_config.json says.
+//! From a picture to what a classifier takes: size, crop, scale, normalisation, as `preprocessor_config.json` says.
 //!
 //! Decides which of transformers' image processors are done here: resizing both sides (ViT) or the shortest edge with a
 //! crop from the middle (ConvNeXT, which ResNet uses). Only the pixels that are kept are ever computed, so a long narrow
@@ -22,6 +22,7 @@ enum Size {
 }
 
 #[derive(Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // as published
 struct Published {
     #[serde(default = "yes")]
     do_resize: bool,
@@ -98,10 +99,11 @@ impl Processing {
                 }
                 ((side, side), Some((side as f64 / kept) as usize))
             }
-            (Some(Size::Shortest { shortest_edge: side }), None, Some(_)) => ((side, side), None),
             (Some(Size::Shortest { shortest_edge }), Some(crop), None) => (crop, Some(shortest_edge)),
             (Some(Size::Sides { height, width }), None, _) => ((height, width), None),
-            (Some(Size::Both(side)), None, _) => ((side, side), None),
+            (Some(Size::Both(side)), None, _) | (Some(Size::Shortest { shortest_edge: side }), None, Some(_)) => {
+                ((side, side), None)
+            }
             (None, None, _) => (plain.size, None),
             _ => return Err(unsupported("this combination of size, crop_size and crop_pct is not done")),
         };

@@ -70,6 +70,7 @@ impl PyClassifier {
         Ok(to_bytes(py, &logits))
     }
 
+    #[allow(clippy::needless_pass_by_value)] // can only be taken by value
     fn classify_pixels<'py>(&self, py: Python<'py>, pixel_values: PyBackedBytes) -> PyResult<Bound<'py, PyBytes>> {
         let values = to_floats("pixel_values", &pixel_values)?;
         let logits = detached(py, || self.0.classify_pixels(&values))?;

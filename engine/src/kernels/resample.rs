@@ -1,9 +1,10 @@
-//! A picture to another size, exactly as Pillow does it: the filter that PIL's BILINEAR and BICUBIC name, widened when the
-//! picture shrinks, in fixed point, columns first.
+//! A picture to another size as Pillow does it: the filter that PIL's BILINEAR and BICUBIC name, widened when the picture
+//! shrinks, in fixed point, along the columns first. (Pillow 13 takes lines first where that is cheaper; a value may then
+//! differ by one in 255.)
 //!
 //! Decides that lines are taken one at a time: a line is resampled along its columns and then added to the results that it
 //! has a part in. So beyond the result there is one line, however large the picture; only the part of the result that
-//! is asked for is computed. Promises the same bytes as `Image.resize`. Must not know about formats or models.
+//! is asked for is computed. Promises the same bytes as `Image.resize` in that order. Must not know about formats or models.
 
 /// Bits after the point: eight for the value and two of headroom in 32.
 const PRECISION: u32 = 32 - 8 - 2;

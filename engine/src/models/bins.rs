@@ -34,7 +34,7 @@ impl Bins {
             if i < count / 2 { step.mul_add(up, config.low) } else { (-step).mul_add(down, config.high) }
         };
         let centers: Vec<f32> = (0..count).map(center).collect();
-        let between = centers.windows(2).map(|pair| (pair[1] + pair[0]) / 2.0);
+        let between = centers.windows(2).map(|pair| f32::midpoint(pair[0], pair[1]));
         let boundaries = std::iter::once(-1e20).chain(between).chain([1e20]).collect();
         Self { centers, boundaries, special: config.special, tokens: config.tokens }
     }

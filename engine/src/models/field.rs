@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 pub const LARGEST: u64 = 1 << 20;
 pub const MOST_LAYERS: u64 = 1024;
 
+#[must_use]
 pub fn unsupported(field: &str, seen: &str, accepted: &str) -> Error {
     Error::Unsupported(format!("config.json: {field} is {seen}; this engine does {accepted}"))
 }

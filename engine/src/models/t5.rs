@@ -75,6 +75,9 @@ pub struct Memory {
 }
 
 /// `to = norm(from)`, row by row.
+///
+/// # Errors
+/// None in practice.
 pub fn normalize(to: &Tensor, from: &Tensor, weight: &Tensor, eps: f32) -> Result<()> {
     combine(to, from, |to, from| {
         with_floats(weight, |weight| {
@@ -85,6 +88,10 @@ pub fn normalize(to: &Tensor, from: &Tensor, weight: &Tensor, eps: f32) -> Resul
     Ok(())
 }
 
+/// `to = to + delta`.
+///
+/// # Errors
+/// None in practice.
 pub fn add_to(to: &Tensor, delta: &Tensor) -> Result<()> {
     combine(to, delta, |to, delta| {
         add(to, delta);
@@ -106,6 +113,9 @@ impl FeedForward {
     }
 
     /// `hidden = hidden + contract(relu(expand(norm(hidden))))`, a block of rows at a time.
+    ///
+    /// # Errors
+    /// None in practice.
     pub fn run(&self, hidden: &Tensor, (normed, inner): (&Tensor, &Tensor), eps: f32) -> Result<()> {
         let (rows, block) = (hidden.dim(0)?, inner.dim(0)?);
         for start in (0..rows).step_by(block.max(1)) {
@@ -205,6 +215,7 @@ impl T5 {
     ///
     /// # Errors
     /// `Internal` if an id is outside the vocabulary.
+    #[allow(clippy::needless_pass_by_value)] // an iterator is cheap to hand over
     pub fn embed(&self, ids: impl Iterator<Item = u32> + Clone, to: &Tensor) -> Result<()> {
         let d = self.config.hidden;
         write(to, |to| {
@@ -283,6 +294,7 @@ impl T5 {
     ///
     /// # Errors
     /// None in practice.
+    #[allow(clippy::needless_pass_by_value)] // an iterator is cheap to hand over
     pub fn biases(&self, table: &Tensor, buckets: impl Iterator<Item = usize> + Clone) -> Result<Vec<f32>> {
         let heads = self.config.shape.heads;
         Ok(with_floats(table, |table| {

@@ -150,6 +150,7 @@ impl T5Config {
 
     /// Names and shapes of the tensors that must be in the weights; `head` says whether the logits have a matrix of
     /// their own.
+    #[must_use]
     pub fn tensors(&self, head: bool) -> Vec<(String, Vec<usize>)> {
         let (d, inner) = (self.hidden, self.inner());
         let mut list = vec![("shared.weight".to_owned(), vec![self.vocab, d])];

@@ -37,6 +37,7 @@ fn yes() -> bool {
 }
 
 /// What transformers takes when a configuration names no labels.
+#[must_use]
 pub fn two_labels() -> BTreeMap<String, String> {
     ["0", "1"].map(|id| (id.to_owned(), format!("LABEL_{id}"))).into()
 }
