@@ -12,6 +12,11 @@ use crate::cancel::checkpoint;
 use crate::draw::{Draw, Sampling, stream};
 use crate::error::{Error, Result};
 
+/// Steps of a forecast at most: far beyond what any model was trained for, far below what could overflow.
+pub const MOST_STEPS: usize = 1 << 16;
+/// Samples per series at most.
+pub const MOST_SAMPLES: usize = 1 << 16;
+
 /// What is asked for, beside the series.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
@@ -63,13 +68,16 @@ impl Chronos {
     /// `BadShape` for no series, an empty one, an infinite value or a setting out of range; `Cancelled`.
     pub fn forecast(&self, series: &[Vec<f32>], request: Request) -> Result<Vec<f32>> {
         let Request { horizon, samples, .. } = request;
-        if series.is_empty() || horizon == 0 || samples == 0 {
-            return Err(Error::BadShape("there must be at least one series, one step and one sample".to_owned()));
+        if series.is_empty() {
+            return Err(Error::BadShape("there are no series; at least one is needed".to_owned()));
         }
-        let too_many = || Error::BadShape(format!("{samples} samples of {horizon} steps can't be addressed"));
-        let len = samples.checked_mul(horizon).and_then(|one| one.checked_mul(series.len())).ok_or_else(too_many)?;
+        for (name, value, most) in [("horizon", horizon, MOST_STEPS), ("num_samples", samples, MOST_SAMPLES)] {
+            if !(1..=most).contains(&value) {
+                return Err(Error::BadShape(format!("{name} is {value}; it must be 1 to {most}")));
+            }
+        }
         let mut draw = Draw::new(request.sampling, self.t5.config.vocab)?;
-        let mut out = Vec::with_capacity(len);
+        let mut out = Vec::with_capacity(samples * horizon * series.len());
         for (index, series) in series.iter().enumerate() {
             checkpoint()?;
             if series.is_empty() {
