@@ -9,9 +9,9 @@ use candle_nn::VarBuilder;
 
 use crate::cancel::checkpoint;
 use crate::directory::{Directory, LONGEST_CONFIG, WEIGHTS};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, all_finite, not_finite};
 use crate::mapping::MappedFile;
-use crate::models::packer::{packed_bytes, weight_bytes};
+use crate::models::linears::{packed_bytes, weight_bytes};
 use crate::models::resnet::ResNet;
 use crate::models::resnet_config::ResNetConfig;
 use crate::models::vit::Vit;
@@ -233,9 +233,10 @@ impl Classifier {
 
     fn run(&self, values: &[f32], logits: &mut [f32]) -> Result<()> {
         match &self.network {
-            Network::Vit(model) => model.classify(values, logits),
-            Network::ResNet(model) => model.classify(values, logits),
+            Network::Vit(model) => model.classify(values, logits)?,
+            Network::ResNet(model) => model.classify(values, logits)?,
         }
+        if all_finite(logits) { Ok(()) } else { Err(not_finite()) }
     }
 
     /// An upper bound of the bytes that `classify_pixels` takes for `count` pictures, the values handed in not among

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::mapping::MappedFile;
 use crate::models::chronos::Chronos;
 use crate::models::chronos_config::ChronosConfig;
-use crate::models::packer::{packed_bytes, weight_bytes};
+use crate::models::linears::{packed_bytes, weight_bytes};
 use crate::models::t5::T5;
 use crate::models::t5_config::T5Config;
 use crate::spec::{Spec, Task};

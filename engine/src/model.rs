@@ -5,6 +5,7 @@
 //! Must not know about Python.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -13,13 +14,15 @@ use crate::directory::{Directory, LONGEST_CONFIG};
 use crate::embedder::Embedder;
 use crate::error::{Error, Result};
 use crate::forecaster::Forecaster;
+use crate::generator::Generator;
 use crate::spec::Spec;
 
 /// A loaded model.
 pub enum Model {
-    Embed(Embedder),
-    Classify(Classifier),
-    Forecast(Forecaster),
+    Embed(Box<Embedder>),
+    Generate(Arc<Generator>),
+    Classify(Box<Classifier>),
+    Forecast(Box<Forecaster>),
 }
 
 #[derive(Deserialize)]
@@ -39,12 +42,19 @@ impl Model {
         let bad = |error: serde_json::Error| Error::BadWeights(format!("config.json: {error}"));
         let named: Named = serde_json::from_slice(&config).map_err(bad)?;
         match named.model_type.as_deref() {
-            Some("bert") => Embedder::load(&directory, &config).map(Self::Embed),
-            Some(kind @ ("vit" | "resnet")) => Classifier::load(&directory, &config, kind).map(Self::Classify),
-            Some("t5") => Forecaster::load(&directory, &config).map(Self::Forecast),
+            Some("bert") => Embedder::load(&directory, &config).map(Box::new).map(Self::Embed),
+            Some("llama") => Generator::load(&directory, &config, "llama").map(Arc::new).map(Self::Generate),
+            Some("qwen2") => Generator::load(&directory, &config, "qwen2").map(Arc::new).map(Self::Generate),
+            Some(kind @ ("vit" | "resnet")) => {
+                Classifier::load(&directory, &config, kind).map(Box::new).map(Self::Classify)
+            }
+            Some("t5") => Forecaster::load(&directory, &config).map(Box::new).map(Self::Forecast),
             other => {
-                let (seen, done) = (other.unwrap_or("missing"), "\"bert\", \"vit\", \"resnet\" and \"t5\"");
-                Err(Error::Unsupported(format!("config.json: model_type is {seen}; this engine does {done}")))
+                let seen = other.unwrap_or("missing");
+                Err(Error::Unsupported(format!(
+                    "config.json: model_type is {seen}; this engine does \"bert\", \"llama\", \"qwen2\", \"vit\", \
+                     \"resnet\" and \"t5\""
+                )))
             }
         }
     }
@@ -55,6 +65,7 @@ impl Model {
             Self::Embed(model) => model.spec(),
             Self::Classify(model) => model.spec(),
             Self::Forecast(model) => model.spec(),
+            Self::Generate(model) => model.spec(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::panics::{guard, install_hook, overflow_is_checked, panicked};
 use crate::py_classifier::PyClassifier;
 use crate::py_embedding::{Embeddings, PyEmbedder};
 use crate::py_forecaster::PyForecaster;
+use crate::py_generation::{PyGenerator, PySession, Step};
 use crate::spec::Spec;
 use crate::{cancel, ledger};
 
@@ -64,6 +65,8 @@ pub struct ModelSpec {
     dimensions: Option<usize>,
     token_expansion: Option<f32>,
     special_tokens: Option<usize>,
+    chat_tokens: Option<usize>,
+    message_tokens: Option<usize>,
 }
 
 impl From<&Spec> for ModelSpec {
@@ -85,6 +88,8 @@ impl From<&Spec> for ModelSpec {
             dimensions: spec.dimensions,
             token_expansion: spec.token_expansion,
             special_tokens: spec.special_tokens,
+            chat_tokens: spec.chat_tokens,
+            message_tokens: spec.message_tokens,
         }
     }
 }
@@ -101,9 +106,10 @@ struct Ledger {
 #[allow(clippy::needless_pass_by_value)] // a path can only be taken by value
 fn load(py: Python<'_>, path: std::path::PathBuf, memory_limit: Option<u64>) -> PyResult<Bound<'_, PyAny>> {
     match detached(py, || Model::load(&path, memory_limit))? {
-        Model::Embed(model) => PyEmbedder(model).into_bound_py_any(py),
-        Model::Classify(model) => PyClassifier(model).into_bound_py_any(py),
-        Model::Forecast(model) => PyForecaster(model).into_bound_py_any(py),
+        Model::Classify(model) => PyClassifier(*model).into_bound_py_any(py),
+        Model::Forecast(model) => PyForecaster(*model).into_bound_py_any(py),
+        Model::Embed(model) => PyEmbedder(*model).into_bound_py_any(py),
+        Model::Generate(model) => PyGenerator(model).into_bound_py_any(py),
     }
 }
 
@@ -197,6 +203,9 @@ fn _engine(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyEmbedder>()?;
     module.add_class::<PyClassifier>()?;
     module.add_class::<PyForecaster>()?;
+    module.add_class::<PyGenerator>()?;
+    module.add_class::<PySession>()?;
+    module.add_class::<Step>()?;
     module.add_class::<ModelSpec>()?;
     module.add_class::<Embeddings>()?;
     module.add_class::<Ledger>()?;

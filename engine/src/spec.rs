@@ -42,6 +42,8 @@ pub struct Spec {
     pub dimensions: Option<usize>,
     pub token_expansion: Option<f32>,
     pub special_tokens: Option<usize>,
+    pub chat_tokens: Option<usize>,
+    pub message_tokens: Option<usize>,
 }
 
 impl Spec {
@@ -65,6 +67,8 @@ impl Spec {
             dimensions: None,
             token_expansion: None,
             special_tokens: None,
+            chat_tokens: None,
+            message_tokens: None,
         }
     }
 }

@@ -4,7 +4,7 @@
 use _engine::draw::{Draw, Sampling, stream};
 use _engine::kernels::attention::{Heads, attend_biased, scratch_len};
 use _engine::kernels::cross::{self, attend_memory, memory_len, pack_memory};
-use _engine::kernels::rms::normalize_rms;
+use _engine::kernels::norm::normalize_by_square;
 use _engine::kernels::step::{Cache, attend_step};
 
 fn numbers(count: usize, seed: usize) -> Vec<f32> {
@@ -82,7 +82,7 @@ fn a_row_normalised_by_its_root_mean_square_has_one() {
     for width in [1, 7, 8, 17, 64] {
         let (row, weight) = (numbers(3 * width, 5), numbers(width, 6));
         let mut out = vec![f32::NAN; 3 * width];
-        normalize_rms(&row, &weight, 1e-6, &mut out);
+        normalize_by_square(&row, &weight, 1e-6, &mut out);
         for (row, out) in row.chunks_exact(width).zip(out.chunks_exact(width)) {
             let square = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / width as f64;
             let want: Vec<f64> =

@@ -32,7 +32,8 @@ class ModelSpec:
     `weight_bytes` is what the weights take in memory and in the mapped file. `token_expansion` is the most tokens that
     one byte of UTF-8 text can become, `special_tokens` what is added to every input, `max_tokens` the limit with these
     (for generation: of prompt and answer together), `dimensions` the length of a vector, `kv_heads` and `head_width`
-    the shape of the cache of keys and values. `warnings` are findings about the model's files.
+    the shape of the cache of keys and values. `chat_tokens` is what the chat template makes of one empty message,
+    `message_tokens` the most that one more empty message adds. `warnings` are findings about the model's files.
     """
 
     @property
@@ -67,6 +68,10 @@ class ModelSpec:
     def token_expansion(self) -> float | None: ...
     @property
     def special_tokens(self) -> int | None: ...
+    @property
+    def chat_tokens(self) -> int | None: ...
+    @property
+    def message_tokens(self) -> int | None: ...
 
 @final
 class Embeddings:
@@ -195,6 +200,85 @@ class Forecaster:
     def flops(self, points: int, horizon: int, num_samples: int) -> int:
         """Floating-point operations of the matrix products for one series."""
 
+@final
+class Generator:
+    """A loaded model of task "generate". Immutable; safe to use after a fork and from several threads."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, with the special tokens that the tokenizer puts around it.
+
+        The spelling of a special token in a text is plain text. Texts of up to 16 KiB have exactly the ids that
+        Hugging Face's tokenizers gives them; see engine/src/bpe.rs for longer ones. Raises BadShape for more tokens than
+        the model takes (counting stops there), Cancelled.
+        """
+
+    def encode_chat(self, messages: list[tuple[str, str]]) -> list[int]:
+        """The ids of a conversation, (role, content) each, by the model's own chat template, ready for the answer.
+
+        Without a template each message is a line "role: content", and "assistant:" comes last. Only the template can
+        write special tokens. Raises BadShape as `encode` and for what the template refuses, Cancelled.
+        """
+
+    def start(
+        self,
+        prompt: str | list[int],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        seed: int = 0,
+        stop: list[str] = ...,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+    ) -> Session:
+        """Begin an answer: everything it needs is allocated now, nothing is computed yet.
+
+        Ids are taken as they are, text as by `encode`. Temperature 0 takes the likeliest token; top_k 0 is no limit.
+        The same seed draws the same on every machine. Raises BadShape naming what does not fit, Cancelled, TypeError.
+        """
+
+    def logits(self, ids: list[int]) -> bytes:
+        """Little-endian f32, ids x vocab: the logits after each id. Raises BadShape, Cancelled."""
+
+    def peak_bytes(self, prompt_tokens: int, max_tokens: int, text_bytes: int = 0) -> int:
+        """Upper bound of the bytes that a call takes in the ledger, its prompt made of `text_bytes` of text.
+
+        Analytic, as Embedder.peak_bytes; `logits` takes ids x vocab x 4 more.
+        """
+
+    def flops(self, prompt_tokens: int, new_tokens: int) -> int:
+        """Floating-point operations of the matrix products for a prompt and the tokens written after it."""
+
+@final
+class Session:
+    """One answer in progress. Dropping it gives its memory back."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+    def step(self) -> Step:
+        """Compute the next token; the first step reads the prompt. The GIL is released.
+
+        Raises Cancelled (checked before each layer, each head and each chunk of the prompt), BadWeights if the model
+        computes what is no finite number, BadShape after the end. A step that raised was the last.
+        """
+
+@final
+class Step:
+    """`text`: whole characters, and nothing that a stop string may still take back; may be empty. `finish` on the last."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def finish(self) -> Literal["stop", "length"] | None: ...
+
 class BuildInfo(TypedDict):
     """How the native module was built."""
 
@@ -203,7 +287,9 @@ class BuildInfo(TypedDict):
     overflow_checks: bool
     faults: bool
 
-def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Embedder | Classifier | Forecaster:
+def load(
+    path: str | PathLike[str], *, memory_limit: int | None = None
+) -> Embedder | Generator | Classifier | Forecaster:
     """Load a directory with config.json, model.safetensors and what the architecture needs besides.
 
     The class of the result goes with its `spec.task`.

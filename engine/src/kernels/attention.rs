@@ -14,9 +14,9 @@ use super::packing::{PANEL, Source, pack};
 
 /// Scores kept at once, in floats: 48 KiB, a tenth of a second-level cache of 512 KiB. A block has at least 24 rows all
 /// the same, so beyond 512 tokens it is more.
-const SCORE_BUDGET: usize = 12 * 1024;
-
-/// Query rows that are ever worked on together.
+pub(super) const SCORE_BUDGET: usize = 12 * 1024;
+/// The fewest query rows of a block, if there are so many, and the most.
+pub(super) const LEAST_BLOCK: usize = 4 * TILE_ROWS;
 pub const MOST_ROWS: usize = 32 * TILE_ROWS;
 
 /// The shape of an attention: `heads` heads of `width` columns each.
@@ -27,9 +27,9 @@ pub struct Heads {
 }
 
 /// Query rows that are worked on together for a text of `tokens`.
-fn query_block(tokens: usize) -> usize {
+pub(super) fn query_block(tokens: usize) -> usize {
     let fit = SCORE_BUDGET / tokens.next_multiple_of(PANEL).max(1);
-    (fit / TILE_ROWS * TILE_ROWS).clamp(4 * TILE_ROWS, MOST_ROWS).min(tokens)
+    (fit / TILE_ROWS * TILE_ROWS).clamp(LEAST_BLOCK, MOST_ROWS).min(tokens)
 }
 
 /// Floats of scratch that [`attend`] needs for a text of `tokens`, or nothing if that can't be represented.

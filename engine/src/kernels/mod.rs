@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod cached;
 pub mod convolution;
 pub mod cross;
 pub mod lanes;
@@ -15,5 +16,5 @@ pub mod norm;
 pub mod packing;
 pub mod resample;
 pub mod residual;
-pub mod rms;
+pub mod rotary;
 pub mod step;

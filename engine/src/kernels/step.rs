@@ -4,8 +4,7 @@
 //! before the first token. The scale is expected to be in the query. Must not know how a token was chosen.
 
 use super::attention::{Heads, exponentials};
-use super::lanes::Wide;
-use super::rms::dot;
+use super::lanes::{Lanes, WIDTH, Wide};
 
 /// The keys and values of one sequence: `heads * capacity * width` floats each.
 pub struct Cache<'a> {
@@ -59,4 +58,18 @@ pub fn attend_step(
             *to *= scale;
         }
     }
+}
+
+/// The sum of the products of two rows of one length; of the shorter one's length if they differ.
+#[inline(always)]
+#[must_use]
+pub fn dot<L: Lanes>(a: &[f32], b: &[f32]) -> f32 {
+    let mut total = L::splat(0.0);
+    let (a, b) = (a.chunks_exact(WIDTH), b.chunks_exact(WIDTH));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        // SAFETY: a chunk is one vector.
+        total = unsafe { L::load(a.as_ptr()).fma(L::load(b.as_ptr()), total) };
+    }
+    total.sum() + rest
 }

@@ -1,79 +1,58 @@
-//! Packs the matrices of a model into one run of huge pages.
+//! The matrices of a model, packed one after another into one run of huge pages at load.
 //!
-//! Decides where in the run each matrix lies: one after another, in the order of packing. The run is allocated once,
-//! from sizes that were compared with the limit before. Must not know what a matrix is used for.
+//! See `kernels::packing` for why they are packed and not read from the mapped file. Must not know any architecture.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
 use crate::error::{Error, Result};
-use crate::inplace::write;
-use crate::kernels::matmul::Finish;
 use crate::kernels::packing::{Source, pack, packed_len};
-use crate::tensor::{Linear, with_floats};
+use crate::tensor::with_floats;
 
-/// Bytes of packed matrices of these sizes (k, n), or nothing if the number can't be represented.
-#[must_use]
-pub fn packed_bytes(sizes: impl IntoIterator<Item = (usize, usize)>) -> Option<u64> {
-    let mut floats = sizes.into_iter().map(|(k, n)| packed_len(k, n));
-    let floats = floats.try_fold(0_usize, |sum, len| sum.checked_add(len?))?;
-    u64::try_from(floats.checked_mul(4)?).ok()
-}
-
-/// Bytes that a model's parameters take when these matrices are packed and the rest stays as it is.
-#[must_use]
-pub fn weight_bytes(sizes: impl IntoIterator<Item = (usize, usize)>, packed: u64, parameters: u64) -> u64 {
-    let dense = sizes.into_iter().map(|(k, n)| (k as u64).saturating_mul(n as u64)).fold(0, u64::saturating_add);
-    packed.saturating_add(parameters.saturating_sub(dense).saturating_mul(4))
-}
-
-/// A run that is being filled.
+/// Packs matrices one after another into one run of memory.
 pub struct Packer {
-    run: Tensor,
+    run: Vec<f32>,
     used: usize,
 }
 
 impl Packer {
-    /// Room for `bytes` of packed matrices.
-    ///
-    /// # Errors
-    /// `BadWeights` if that many can't be addressed.
-    pub fn new(bytes: Option<u64>) -> Result<Self> {
-        let floats = bytes.and_then(|bytes| usize::try_from(bytes / 4).ok());
-        let floats = floats.ok_or_else(|| Error::BadWeights("config.json: the sizes overflow".to_owned()))?;
-        Ok(Self { run: Tensor::zeros(floats, DType::F32, &Device::Cpu)?, used: 0 })
+    /// Room for `floats` in all.
+    #[must_use]
+    pub fn new(floats: usize) -> Self {
+        Self { run: vec![0.0; floats], used: 0 }
     }
 
-    /// Packs matrices as published, one row per output, side by side, each times its scale. Without a bias, hand in an
-    /// empty one.
+    /// The run with everything that was packed.
+    #[must_use]
+    pub fn finish(self) -> Vec<f32> {
+        self.run
+    }
+
+    /// Packs `parts`, matrices of `rows` x k (as published: one row per output), side by side; returns the offset.
     ///
     /// # Errors
-    /// `Internal` if the run was planned too short.
-    pub fn linear(&mut self, parts: &[(&Tensor, f32)], bias: Tensor, finish: Finish) -> Result<Linear> {
-        let k = parts.first().map_or(0, |(part, _)| part.elem_count() / part.dims().first().copied().unwrap_or(1));
+    /// `Internal` if the room is used up.
+    pub fn pack(&mut self, parts: &[(&Tensor, f32)], k: usize) -> Result<usize> {
         let n = parts.iter().map(|(part, _)| part.dims().first().copied().unwrap_or(0)).sum();
-        let len = packed_len(k, n).filter(|len| self.used + len <= self.run.elem_count());
-        let len = len.ok_or_else(|| Error::Internal("packed matrices are longer than planned".to_owned()))?;
-        let packed = self.run.narrow(0, self.used, len)?;
-        let mut joined = Vec::with_capacity(k * n);
-        for (part, scale) in parts {
-            with_floats(&part.contiguous()?, |data| {
-                joined.extend(data.iter().map(|value| value * scale));
+        let start = self.used;
+        let too_long = || Error::Internal("packed matrices are longer than planned".to_owned());
+        let end = packed_len(k, n).and_then(|len| len.checked_add(start)).ok_or_else(too_long)?;
+        let into = self.run.get_mut(start..end).ok_or_else(too_long)?;
+        let mut joined = Vec::with_capacity(if parts.len() > 1 { k * n } else { 0 });
+        if let [(part, scale)] = parts {
+            with_floats(part, |data| {
+                pack(Source { data, row_stride: 1, column_stride: k }, k, n, *scale, into);
                 Ok(())
             })?;
-        }
-        write(&packed, |into| {
+        } else {
+            for (part, scale) in parts {
+                with_floats(part, |data| {
+                    joined.extend(data.iter().map(|value| value * scale));
+                    Ok(())
+                })?;
+            }
             pack(Source { data: &joined, row_stride: 1, column_stride: k }, k, n, 1.0, into);
-            Ok(())
-        })?;
-        self.used += len;
-        Ok(Linear { packed, bias, k, n, finish })
-    }
-
-    /// A bias for matrices that have none.
-    ///
-    /// # Errors
-    /// None in practice.
-    pub fn no_bias() -> Result<Tensor> {
-        Ok(Tensor::zeros(0, DType::F32, &Device::Cpu)?)
+        }
+        self.used = end;
+        Ok(start)
     }
 }

@@ -8,7 +8,7 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
-use super::packer::{Packer, packed_bytes};
+use super::linears::{Linears, packed_bytes};
 use super::resnet_config::{Conv, POOL, ResNetConfig};
 use crate::cancel::checkpoint;
 use crate::error::{Error, Result};
@@ -57,7 +57,7 @@ struct Workspace {
 }
 
 /// The kernel with its batch normalisation folded in, packed; its taps in the order height, width, channels.
-fn load_conv(vb: &VarBuilder<'_>, conv: &Conv, finish: Finish, packer: &mut Packer) -> Result<Layer> {
+fn load_conv(vb: &VarBuilder<'_>, conv: &Conv, finish: Finish, linears: &mut Linears) -> Result<Layer> {
     let vb = vb.pp(&conv.name);
     let kernel = conv.window.kernel;
     let weight = vb.get((conv.to, conv.from, kernel, kernel), "convolution.weight")?;
@@ -65,7 +65,7 @@ fn load_conv(vb: &VarBuilder<'_>, conv: &Conv, finish: Finish, packer: &mut Pack
     let scale = (norm("weight")? / (norm("running_var")? + EPS)?.sqrt()?)?;
     let bias = (norm("bias")? - (norm("running_mean")? * &scale)?)?;
     let weight = weight.broadcast_mul(&scale.reshape((conv.to, 1, 1, 1))?)?.permute((0, 2, 3, 1))?.contiguous()?;
-    Ok(Layer { linear: packer.linear(&[(&weight, 1.0)], bias, finish)?, window: conv.window })
+    Ok(Layer { linear: linears.linear(&[(&weight, 1.0)], bias, finish)?, window: conv.window })
 }
 
 /// The largest activations and the largest block of patches, in floats; nothing if an image is too small or too large.
@@ -101,8 +101,8 @@ impl ResNet {
         let sizes = largest(config, image).ok_or_else(|| {
             Error::BadWeights(format!("config.json: images of {} x {} can't pass this network", image.0, image.1))
         })?;
-        let mut packer = Packer::new(packed_bytes(config.matrices()))?;
-        let stem = load_conv(vb, &config.stem, Finish::Relu, &mut packer)?;
+        let mut linears = Linears::new(packed_bytes(config.matrices()))?;
+        let stem = load_conv(vb, &config.stem, Finish::Relu, &mut linears)?;
         let mut blocks = Vec::with_capacity(config.blocks.len());
         for block in &config.blocks {
             checkpoint()?;
@@ -110,14 +110,14 @@ impl ResNet {
             let finish = |at: usize| if at == last { Finish::Nothing } else { Finish::Relu };
             let layers = block.convs.iter().enumerate();
             let layers =
-                layers.map(|(at, conv)| load_conv(vb, conv, finish(at), &mut packer)).collect::<Result<_>>()?;
+                layers.map(|(at, conv)| load_conv(vb, conv, finish(at), &mut linears)).collect::<Result<_>>()?;
             let shortcut = block.shortcut.as_ref();
-            let shortcut = shortcut.map(|conv| load_conv(vb, conv, Finish::Nothing, &mut packer)).transpose()?;
+            let shortcut = shortcut.map(|conv| load_conv(vb, conv, Finish::Nothing, &mut linears)).transpose()?;
             blocks.push(Block { layers, shortcut });
         }
         let (head, classes) = (vb.pp("classifier.1"), config.labels.len());
         let weight = head.get((classes, config.hidden), "weight")?;
-        let classifier = packer.linear(&[(&weight, 1.0)], head.get(classes, "bias")?, Finish::Nothing)?;
+        let classifier = linears.linear(&[(&weight, 1.0)], head.get(classes, "bias")?, Finish::Nothing)?;
         Ok(Self { config: config.clone(), image, largest: sizes, stem, blocks, classifier })
     }
 

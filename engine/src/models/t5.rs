@@ -8,7 +8,7 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
-use super::packer::{Packer, packed_bytes};
+use super::linears::{Linears, packed_bytes};
 use super::t5_config::{PROJECTIONS, T5Config};
 use crate::cancel::checkpoint;
 use crate::error::{Error, Result};
@@ -16,8 +16,8 @@ use crate::inplace::{combine, write};
 use crate::kernels::attention::{attend_biased, scratch_len};
 use crate::kernels::cross::{memory_len, pack_memory};
 use crate::kernels::matmul::Finish;
+use crate::kernels::norm::normalize_by_square;
 use crate::kernels::residual::add;
-use crate::kernels::rms::normalize_rms;
 use crate::tensor::{Linear, with_floats};
 
 /// Rows of the feed-forward part at a time.
@@ -81,7 +81,7 @@ pub struct Memory {
 pub fn normalize(to: &Tensor, from: &Tensor, weight: &Tensor, eps: f32) -> Result<()> {
     combine(to, from, |to, from| {
         with_floats(weight, |weight| {
-            normalize_rms(from, weight, eps, to);
+            normalize_by_square(from, weight, eps, to);
             Ok(())
         })
     })?;
@@ -101,14 +101,14 @@ pub fn add_to(to: &Tensor, delta: &Tensor) -> Result<()> {
 }
 
 impl FeedForward {
-    fn load(vb: &VarBuilder<'_>, config: &T5Config, packer: &mut Packer) -> Result<Self> {
+    fn load(vb: &VarBuilder<'_>, config: &T5Config, linears: &mut Linears) -> Result<Self> {
         let (d, wide) = (config.hidden, config.intermediate);
         let dense = vb.pp("DenseReluDense");
         let (expand, contract) = (dense.get((wide, d), "wi.weight")?, dense.get((d, wide), "wo.weight")?);
         Ok(Self {
             norm: vb.get(d, "layer_norm.weight")?,
-            expand: packer.linear(&[(&expand, 1.0)], Packer::no_bias()?, Finish::Relu)?,
-            contract: packer.linear(&[(&contract, 1.0)], Packer::no_bias()?, Finish::Nothing)?,
+            expand: linears.linear(&[(&expand, 1.0)], Linears::no_bias()?, Finish::Relu)?,
+            contract: linears.linear(&[(&contract, 1.0)], Linears::no_bias()?, Finish::Nothing)?,
         })
     }
 
@@ -132,34 +132,34 @@ impl FeedForward {
 }
 
 impl SelfAttention {
-    fn load(vb: &VarBuilder<'_>, config: &T5Config, packer: &mut Packer) -> Result<Self> {
+    fn load(vb: &VarBuilder<'_>, config: &T5Config, linears: &mut Linears) -> Result<Self> {
         let (d, inner) = (config.hidden, config.inner());
         let own = vb.pp("SelfAttention");
         let [query, key, value] = PROJECTIONS.map(|name| own.pp(name).get((inner, d), "weight"));
         let parts = [(&query?, 1.0), (&key?, 1.0), (&value?, 1.0)];
         Ok(Self {
             norm: vb.get(d, "layer_norm.weight")?,
-            qkv: packer.linear(&parts, Packer::no_bias()?, Finish::Nothing)?,
-            out: load_out(&own, config, packer)?,
+            qkv: linears.linear(&parts, Linears::no_bias()?, Finish::Nothing)?,
+            out: load_out(&own, config, linears)?,
         })
     }
 }
 
-fn load_out(vb: &VarBuilder<'_>, config: &T5Config, packer: &mut Packer) -> Result<Linear> {
+fn load_out(vb: &VarBuilder<'_>, config: &T5Config, linears: &mut Linears) -> Result<Linear> {
     let weight = vb.get((config.hidden, config.inner()), "o.weight")?;
-    packer.linear(&[(&weight, 1.0)], Packer::no_bias()?, Finish::Nothing)
+    linears.linear(&[(&weight, 1.0)], Linears::no_bias()?, Finish::Nothing)
 }
 
 impl CrossAttention {
-    fn load(vb: &VarBuilder<'_>, config: &T5Config, packer: &mut Packer) -> Result<Self> {
+    fn load(vb: &VarBuilder<'_>, config: &T5Config, linears: &mut Linears) -> Result<Self> {
         let (d, inner) = (config.hidden, config.inner());
         let own = vb.pp("EncDecAttention");
         let [query, key, value] = PROJECTIONS.map(|name| own.pp(name).get((inner, d), "weight"));
         Ok(Self {
             norm: vb.get(d, "layer_norm.weight")?,
-            query: packer.linear(&[(&query?, 1.0)], Packer::no_bias()?, Finish::Nothing)?,
-            memory: packer.linear(&[(&key?, 1.0), (&value?, 1.0)], Packer::no_bias()?, Finish::Nothing)?,
-            out: load_out(&own, config, packer)?,
+            query: linears.linear(&[(&query?, 1.0)], Linears::no_bias()?, Finish::Nothing)?,
+            memory: linears.linear(&[(&key?, 1.0), (&value?, 1.0)], Linears::no_bias()?, Finish::Nothing)?,
+            out: load_out(&own, config, linears)?,
         })
     }
 }
@@ -171,14 +171,14 @@ impl T5 {
     /// If a tensor is missing or has another shape.
     pub fn load(vb: &VarBuilder<'_>, config: &T5Config) -> Result<Self> {
         let d = config.hidden;
-        let mut packer = Packer::new(packed_bytes(config.matrices()))?;
+        let mut linears = Linears::new(packed_bytes(config.matrices()))?;
         let mut encoder = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
             checkpoint()?;
             let vb = vb.pp(format!("encoder.block.{layer}.layer"));
             encoder.push(EncoderLayer {
-                attention: SelfAttention::load(&vb.pp(0), config, &mut packer)?,
-                feed_forward: FeedForward::load(&vb.pp(1), config, &mut packer)?,
+                attention: SelfAttention::load(&vb.pp(0), config, &mut linears)?,
+                feed_forward: FeedForward::load(&vb.pp(1), config, &mut linears)?,
             });
         }
         let mut decoder = Vec::with_capacity(config.decoder_layers);
@@ -186,9 +186,9 @@ impl T5 {
             checkpoint()?;
             let vb = vb.pp(format!("decoder.block.{layer}.layer"));
             decoder.push(DecoderLayer {
-                attention: SelfAttention::load(&vb.pp(0), config, &mut packer)?,
-                cross: CrossAttention::load(&vb.pp(1), config, &mut packer)?,
-                feed_forward: FeedForward::load(&vb.pp(2), config, &mut packer)?,
+                attention: SelfAttention::load(&vb.pp(0), config, &mut linears)?,
+                cross: CrossAttention::load(&vb.pp(1), config, &mut linears)?,
+                feed_forward: FeedForward::load(&vb.pp(2), config, &mut linears)?,
             });
         }
         let tokens = vb.get((config.vocab, d), "shared.weight")?;
@@ -206,7 +206,7 @@ impl T5 {
             decoder,
             decoder_norm: vb.get(d, "decoder.final_layer_norm.weight")?,
             decoder_bias: bias("decoder")?,
-            head: packer.linear(&[(&head, config.output_scale)], Packer::no_bias()?, Finish::Nothing)?,
+            head: linears.linear(&[(&head, config.output_scale)], Linears::no_bias()?, Finish::Nothing)?,
             config: config.clone(),
         })
     }

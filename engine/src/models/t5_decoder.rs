@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::t5::{DecoderLayer, Memory, T5, add_to, normalize};
 use crate::cancel::checkpoint;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, all_finite, not_finite};
 use crate::inplace::combine;
 use crate::kernels::attention::{Heads, MOST_ROWS};
 use crate::kernels::cross::{attend_memory, scratch_len};
@@ -121,7 +121,8 @@ impl Decoder<'_> {
         self.at += 1;
         normalize(&self.normed, &self.hidden, &model.decoder_norm, model.config.eps)?;
         self.logits.inplace_op2(&self.normed, &model.head)?;
-        Ok(with_floats(&self.logits, |logits| Ok(use_logits(logits)))?)
+        let logits = with_floats(&self.logits, |logits| Ok(all_finite(logits).then(|| use_logits(logits))))?;
+        logits.ok_or_else(not_finite)
     }
 
     fn attend_self(&mut self, index: usize, layer: &DecoderLayer) -> Result<()> {

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
-use super::packer::{Packer, packed_bytes};
+use super::linears::{Linears, packed_bytes};
 use super::vit_config::{NEW, OLD, Spelling, VitConfig};
 use crate::cancel::checkpoint;
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ fn norm(vb: &VarBuilder<'_>, width: usize, eps: f32) -> Result<AddNorm> {
     Ok(AddNorm { weight: vb.get(width, "weight")?, bias: vb.get(width, "bias")?, eps })
 }
 
-fn load_layer(vb: &VarBuilder<'_>, config: &VitConfig, names: &Spelling, packer: &mut Packer) -> Result<Layer> {
+fn load_layer(vb: &VarBuilder<'_>, config: &VitConfig, names: &Spelling, linears: &mut Linears) -> Result<Layer> {
     let (d, inner) = (config.hidden, config.intermediate);
     #[allow(clippy::cast_precision_loss)] // the width of a head is at most 2^20
     let scale = 1.0 / ((d / config.heads) as f32).sqrt();
@@ -71,17 +71,17 @@ fn load_layer(vb: &VarBuilder<'_>, config: &VitConfig, names: &Spelling, packer:
         let query_bias = (bias(names.query)? * f64::from(scale))?;
         Tensor::cat(&[&query_bias, &bias(names.key)?, &bias(names.value)?], 0)?
     } else {
-        Packer::no_bias()?
+        Linears::no_bias()?
     };
     let mut dense = |name: &str, out: usize, into: usize, finish: Finish| -> Result<Linear> {
-        packer.linear(&[(&weight(name, out, into)?, 1.0)], vb.pp(name).get(out, "bias")?, finish)
+        linears.linear(&[(&weight(name, out, into)?, 1.0)], vb.pp(name).get(out, "bias")?, finish)
     };
     let projection = dense(names.projection, d, d, Finish::Nothing)?;
     let expand = dense(names.expand, inner, d, Finish::Gelu)?;
     let contract = dense(names.contract, d, inner, Finish::Nothing)?;
     Ok(Layer {
         before: norm(&vb.pp("layernorm_before"), d, config.eps)?,
-        qkv: packer.linear(&[(&query, scale), (&key, 1.0), (&value, 1.0)], qkv_bias, Finish::Nothing)?,
+        qkv: linears.linear(&[(&query, scale), (&key, 1.0), (&value, 1.0)], qkv_bias, Finish::Nothing)?,
         projection,
         after: norm(&vb.pp("layernorm_after"), d, config.eps)?,
         expand,
@@ -124,15 +124,15 @@ impl Vit {
     pub fn load(vb: &VarBuilder<'_>, config: &VitConfig) -> Result<Self> {
         let d = config.hidden;
         let names = Self::spelling(|name| vb.contains_tensor(name));
-        let mut packer = Packer::new(packed_bytes(config.matrices()))?;
+        let mut linears = Linears::new(packed_bytes(config.matrices()))?;
         let embeddings = vb.pp("vit.embeddings");
         let projection = embeddings.pp("patch_embeddings.projection");
         let kernel = projection.get((d, 3, config.patch, config.patch), "weight")?;
-        let patches = packer.linear(&[(&kernel, 1.0)], projection.get(d, "bias")?, Finish::Nothing)?;
+        let patches = linears.linear(&[(&kernel, 1.0)], projection.get(d, "bias")?, Finish::Nothing)?;
         let mut layers = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
             checkpoint()?;
-            layers.push(load_layer(&vb.pp(format!("{}.{layer}", names.layer)), config, names, &mut packer)?);
+            layers.push(load_layer(&vb.pp(format!("{}.{layer}", names.layer)), config, names, &mut linears)?);
         }
         let (head, classes) = (vb.pp("classifier"), config.labels.len());
         let classifier = head.get((classes, d), "weight")?;
@@ -142,7 +142,7 @@ impl Vit {
             patches,
             layers,
             norm: norm(&vb.pp("vit.layernorm"), d, config.eps)?,
-            classifier: packer.linear(&[(&classifier, 1.0)], head.get(classes, "bias")?, Finish::Nothing)?,
+            classifier: linears.linear(&[(&classifier, 1.0)], head.get(classes, "bias")?, Finish::Nothing)?,
             config: config.clone(),
         })
     }
