@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from wickguard import __version__
+from wickguard.backtest import command as backtest
 from wickguard.errors import WickguardError
 from wickguard.guard.identity import add_key
 from wickguard.models import demo_models, resolve
@@ -59,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("file", type=Path)
     add.add_argument("tenant")
     add.set_defaults(run=_add_key)
-    policy_command.add_commands(commands.add_parser("policy", help="write, check and show the limits"))
+    policy = commands.add_parser("policy", help="write, check, show and try out the limits")
+    backtest.add_command(policy_command.add_commands(policy))
     return parser
 
 
