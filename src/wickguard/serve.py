@@ -35,7 +35,9 @@ from wickguard.dialect.tei import Tei
 from wickguard.errors import ConfigError, ModelError, WickguardError
 from wickguard.guard.admit import Admission
 from wickguard.guard.asgi import Application, Surface
+from wickguard.guard.batch import Batches
 from wickguard.guard.edge import InFlight
+from wickguard.guard.embedding import EmbeddingMerger
 from wickguard.guard.heartbeat import beat
 from wickguard.guard.identity import Identity
 from wickguard.guard.lessons import Lessons
@@ -230,7 +232,7 @@ def _stages(policy: Policy, pool: Pool, ground: Ground, emit: Fanout) -> Stages:
         decoder=build_decoder(policy, ground),
         pricer=pricer,
         admission=admission,
-        backend=pool,
+        backend=Batches(pool, EmbeddingMerger()),
         lessons=lessons,
     )
 

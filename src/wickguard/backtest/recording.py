@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from wickguard.errors import ConfigError
+from wickguard.guard.routes import ROUTES, Service
 from wickguard.records import Caller, Cost, Outcome, OutcomeKind, Pool, Quote
 from wickguard.rejection import Reason
 from wickguard.telemetry.events import (
@@ -35,6 +36,8 @@ _DECODER = msgspec.json.Decoder(_Line)
 _WANTING = frozenset(
     {Reason.OVER_QUOTA, Reason.GROUP_EXHAUSTED, Reason.OVERLOADED, Reason.OVER_SHARE, Reason.TOO_MANY_BYTES_IN_FLIGHT}
 )
+# Whoever asks for a quote wants no call.
+_ONLY_ASKING = frozenset(route.path for route in ROUTES.values() if route.service is Service.QUOTE)
 # Not for the policy to decide, although the call had a price.
 _FIXED = frozenset({Reason.DRAINING, Reason.NOT_READY, Reason.INTERNAL, Reason.POISONED})
 
@@ -71,6 +74,7 @@ class Request:
     due_s: float
     quote: Quote | None
     happened: Happened
+    batch: str = ""
     guessed: bool = False
 
 
@@ -138,7 +142,7 @@ def _settled(event: CallSettled, asked: Asked) -> Request:
     happened = Happened(None, event.queued_s, event.charged_s, run, limits, held_s)
     return Request(
         event.request_id, asked.at, event.route, _caller(event), event.model, event.features, event.body_bytes, asked.due_s,
-        asked.quote, happened,
+        asked.quote, happened, asked.batch,
     )  # fmt: skip
 
 
@@ -150,6 +154,7 @@ def _rejected(event: RequestRejected) -> Request:
     return Request(
         event.request_id, at, event.route, _caller(event), event.model or "", event.features or {}, event.body_bytes,
         asked.due_s if asked is not None else 0.0, asked.quote if asked is not None else None, happened,
+        asked.batch if asked is not None else "",
     )  # fmt: skip
 
 
@@ -170,7 +175,8 @@ def _guess(requests: Sequence[Request]) -> Iterator[Request]:
     anybody = _median(priced) if priced else None
     for request in requests:
         like = typical.get(request.caller.tenant, anybody)
-        if request.quote is not None or request.happened.reason not in _WANTING or like is None:
+        wanting = request.happened.reason in _WANTING and request.route not in _ONLY_ASKING
+        if request.quote is not None or not wanting or like is None:
             yield request
         else:
             yield dataclasses.replace(

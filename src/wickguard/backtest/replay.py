@@ -144,16 +144,11 @@ class Replay:
     def _ask(self, request: Request, quote: Quote, standing: Standing) -> None:
         due = Deadline(self._now + request.due_s)
         call = Call(
-            request.id,
-            request.route,
-            request.caller,
-            request.model,
-            request.id.encode(),
-            _Features(request.features),
-            due,
-        )
+            request.id, request.route, request.caller, request.model, request.id.encode(), _Features(request.features), due,
+            request.batch,
+        )  # fmt: skip
         quote = dataclasses.replace(quote, lane=self._policy.price.lane(quote.expected.cpu_s))
-        denial = self._gate.arrive(self._now, applicant_of(call, quote, standing, self._machine))
+        denial = self._gate.arrive(self._now, applicant_of(call, quote, standing, self._machine, self._now))
         if denial is not None:
             self._close(request)
             self._deny(request, denial)

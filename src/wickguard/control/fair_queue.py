@@ -20,13 +20,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from wickguard.control.bucket import grains
 from wickguard.records import Lane
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A waiting call: its tenant, lane, price in compute-seconds, bytes that it needs to start, deadline, and the weight of
-    its tenant (2: twice the share of 1).
+    """A waiting call: its tenant, lane, price in compute-seconds, bytes that it needs to start, deadline, the weight of its
+    tenant (2: twice the share of 1), and what it may run together with (calls of the same word; "": alone).
     """
 
     id: str
@@ -36,6 +37,7 @@ class Ticket:
     memory_bytes: int
     deadline_at: float
     weight: float = 1.0
+    batch: str = ""
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ class FairQueue:
             self._handed[Lane.LONG] = self._handed[Lane.SHORT] = 0.0
         self._sequence += 1
         heapq.heappush(tenant.waiting[ticket.lane], (ticket.deadline_at, self._sequence, ticket.id))
-        tenant.backlog_s[ticket.lane] += ticket.price_s
+        tenant.backlog_s[ticket.lane] += grains(ticket.price_s)
         self._tickets[ticket.id] = ticket
 
     def pop(self, can_start: Callable[[Ticket], bool]) -> Ticket | None:
@@ -165,10 +167,8 @@ class FairQueue:
         tenant, lane = self._active[ticket.tenant], ticket.lane
         del self._tickets[ticket.id]
         tenant.removed[lane] += 1
-        tenant.backlog_s[lane] -= ticket.price_s
-        if self._head(tenant, lane) is None:
-            tenant.backlog_s[lane] = 0.0
-        elif 2 * tenant.removed[lane] > len(tenant.waiting[lane]):
+        tenant.backlog_s[lane] -= grains(ticket.price_s)
+        if self._head(tenant, lane) is not None and 2 * tenant.removed[lane] > len(tenant.waiting[lane]):
             # Else a caller that queues and leaves, behind one call of its own that stays, would spend our memory until
             # that one's deadline.
             tenant.waiting[lane] = [entry for entry in tenant.waiting[lane] if entry[2] in self._tickets]

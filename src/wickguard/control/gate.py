@@ -4,7 +4,8 @@
     2 vetted?        the exact request is not poison, no breaker is open for it
     3 paid?          quota at every level of its caller, reserved now, all or nothing
     4 room?          queue bounds in seconds of work, predicted wait within the deadline, no standing queue
-    5 its turn       fair queue, lanes, memory of the server and the tenant's share of it; asked again whether it is too late
+    5 its turn       fair queue, lanes, memory of the server and the tenant's share of it; asked again whether it is too late;
+                     others that wait and could run in the same job come along
 
 Decides by asking the algorithms; it has none of its own. Promises: all or nothing, a later no gives back every earlier hold;
 what was let in is given back exactly once, by `leave` while it waits or by `finish` when its work has stopped; every refusal
@@ -31,7 +32,7 @@ from wickguard.control.quota import Demand, Quota, Settlement, Shortfall, Usage
 from wickguard.control.slots import Slots
 from wickguard.control.surge import Surge
 from wickguard.errors import SettingError, WickguardError
-from wickguard.records import Lane
+from wickguard.records import Company, Lane
 from wickguard.setting import check
 
 
@@ -45,6 +46,8 @@ class AdmissionSettings:
     tenant_memory_share: of the memory budget, the most that one tenant's running calls may hold.
     long_floor: part of the compute-seconds that goes to long calls while some wait.
     lease_grace_s: how long after its deadline a call may still be settled.
+    batch_calls: small calls that wait and are alike may share a slot, so many at once; 1 = never.
+    batch_s: predicted seconds of work that share a slot, so that nobody waits long for somebody else's call.
     """
 
     queue_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 20.0
@@ -53,6 +56,8 @@ class AdmissionSettings:
     tenant_memory_share: Annotated[float, Meta(ge=0.01, le=1)] = 0.5
     long_floor: Annotated[float, Meta(ge=0, le=0.9)] = 0.25
     lease_grace_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
+    batch_calls: Annotated[int, Meta(ge=1, le=64)] = 8
+    batch_s: Annotated[float, Meta(ge=0.001, le=10)] = 0.05
 
     def __post_init__(self) -> None:
         check(self)
@@ -79,6 +84,23 @@ class _Candidate:
     passage: Passage
     since: float
 
+    @property
+    def trial(self) -> bool:
+        return self.passage.trial or self.permit.trial
+
+
+@dataclass(slots=True)
+class _Seat:
+    # One slot, and how many calls still sit in it.
+    lane: Lane
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    candidate: _Candidate
+    seat: _Seat
+
 
 class Gate:
     """See the module. One per server."""
@@ -88,7 +110,7 @@ class Gate:
         self.settings = settings
         self._queue = FairQueue(settings.long_floor)
         self._waiting: dict[str, _Candidate] = {}
-        self._running: dict[str, _Candidate] = {}
+        self._running: dict[str, _Run] = {}
 
     def adopt(self, settings: AdmissionSettings) -> None:
         """Other settings from now on; what waits and runs keeps what it holds."""
@@ -147,19 +169,17 @@ class Gate:
         found: list[Turn] = []
         while (ticket := self._queue.pop(self._can_start)) is not None:
             candidate = self._waiting.pop(ticket.id)
-            applicant, waited_s = candidate.applicant, now - candidate.since
-            left = ticket.deadline_at - now
-            self._parts.surge.started(now, waited_s, waited_s + left - applicant.wall_s)
-            if applicant.wall_s > left:
-                self._queue.settle(ticket, 0.0)
-                self._give_back(now, candidate)
-                found.append(Turn(ticket.id, waited_s, denial=Denial(Barrier.LATE, left, applicant.wall_s)))
+            denial = self._begin(now, candidate)
+            if denial is not None:
+                found.append(denial)
                 continue
             self._parts.slots.take(ticket.lane)
-            self._parts.memory.hold(ticket.id, ticket.memory_bytes, ticket.tenant)
-            self._running[ticket.id] = candidate
-            trial = candidate.passage.trial or candidate.permit.trial
-            found.append(Turn(ticket.id, waited_s, trial, candidate.permit.trial))
+            party = [candidate, *self._company(now, candidate, found)]
+            seat, company = _Seat(ticket.lane, len(party)), Company(ticket.id, len(party)) if len(party) > 1 else None
+            for one in party:
+                call_id = one.applicant.ticket.id
+                self._running[call_id] = _Run(one, seat)
+                found.append(Turn(call_id, now - one.since, one.trial, one.permit.trial, None, company))
         return found
 
     def leave(self, now: float, call_id: str) -> bool:
@@ -176,12 +196,15 @@ class Gate:
 
         Raises WickguardError when it does not run (finished twice).
         """
-        candidate = self._running.pop(call_id, None)
-        if candidate is None:
+        run = self._running.pop(call_id, None)
+        if run is None:
             raise WickguardError(f"call {call_id} does not run")
-        applicant, parts = candidate.applicant, self._parts
+        candidate, seat, parts = run.candidate, run.seat, self._parts
+        applicant = candidate.applicant
         parts.memory.release(call_id)
-        parts.slots.give_back(applicant.ticket.lane)
+        seat.left -= 1
+        if not seat.left:
+            parts.slots.give_back(seat.lane)
         settlement = parts.quota.settle(now, call_id, Usage(ending.cpu_s, ending.tokens, ending.killed_s))
         self._queue.settle(applicant.ticket, max(ending.cpu_s, settlement.charged_s))
         parts.panel.report(now, candidate.passage, ending.verdict)
@@ -251,9 +274,45 @@ class Gate:
         ahead = self._queue.ahead_s(ticket.tenant, lane, ticket.price_s, ticket.weight)
         if not slots.free(lane):
             # On average half of what runs is still to come.
-            running = (one.applicant.ticket for one in self._running.values())
+            running = (one.candidate.applicant.ticket for one in self._running.values())
             ahead += sum(other.price_s for other in running if lane is Lane.SHORT or other.lane is lane) / 2
         return ahead / (slots.capacity(lane) * self.settings.efficiency)
+
+    def _begin(self, now: float, candidate: _Candidate) -> Turn | None:
+        """Take the memory of a call whose turn has come; or give back all it holds, because too little time is left."""
+        ticket, wall_s = candidate.applicant.ticket, candidate.applicant.wall_s
+        waited_s, left = now - candidate.since, ticket.deadline_at - now
+        self._parts.surge.started(now, waited_s, waited_s + left - wall_s)
+        if wall_s <= left:
+            self._parts.memory.hold(ticket.id, ticket.memory_bytes, ticket.tenant)
+            return None
+        self._queue.settle(ticket, 0.0)
+        self._give_back(now, candidate)
+        return Turn(ticket.id, waited_s, denial=Denial(Barrier.LATE, left, wall_s))
+
+    def _company(self, now: float, leader: _Candidate, found: list[Turn]) -> list[_Candidate]:
+        """Calls that come along in the leader's slot: alike, small, and in the order in which they would have started."""
+        batch, most = leader.applicant.ticket.batch, self.settings.batch_calls
+        room_s = self.settings.batch_s - leader.applicant.ticket.price_s
+        party: list[_Candidate] = []
+
+        def fits(ticket: Ticket) -> bool:
+            return (
+                ticket.batch == batch
+                and ticket.price_s <= room_s
+                and self._parts.memory.fits(ticket.memory_bytes, ticket.tenant)
+                and not self._waiting[ticket.id].trial
+            )
+
+        while batch and not leader.trial and len(party) + 1 < most and (ticket := self._queue.pop(fits)) is not None:
+            candidate = self._waiting.pop(ticket.id)
+            denial = self._begin(now, candidate)
+            if denial is not None:
+                found.append(denial)
+                continue
+            room_s -= ticket.price_s
+            party.append(candidate)
+        return party
 
     def _can_start(self, ticket: Ticket) -> bool:
         return self._parts.slots.free(ticket.lane) and self._parts.memory.fits(ticket.memory_bytes, ticket.tenant)

@@ -70,9 +70,10 @@ class MemoryReservation:
             raise WickguardError(f"hold {hold_id} is not held")
         tenant, size = found
         self._sum -= size
-        left = self._tenants[tenant] - size
+        left = self._tenants.get(tenant, 0) - size
         if left:
             self._tenants[tenant] = left
         else:
-            del self._tenants[tenant]
+            # A tenant may hold nothing several times over.
+            self._tenants.pop(tenant, None)
         return size
