@@ -23,6 +23,7 @@ from wickguard.errors import WickguardError
 from wickguard.guard.identity import add_key
 from wickguard.models import demo_models, resolve
 from wickguard.policy import command as policy_command
+from wickguard.policy.agree import warnings
 from wickguard.policy.load import load
 from wickguard.policy.schema import Policy
 from wickguard.serve import Options, Running, serve_until_signal
@@ -87,6 +88,8 @@ def _serve(options: argparse.Namespace) -> int:
     logging.getLogger("wickguard").setLevel(logging.INFO)
     models = [resolve(argument) for argument in options.model] or demo_models()
     names = ", ".join(model.name for model in models)
+    for text in warnings(policy):
+        _CONSOLE.print(f"advice: {text}", soft_wrap=True, markup=False)
     chosen = Options(policy, models, options.host, options.port, reread)
     with _CONSOLE.status(f"loading {names} and starting workers ...") as status:
 

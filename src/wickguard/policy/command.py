@@ -50,7 +50,7 @@ def write_template(options: argparse.Namespace) -> int:
         sys.stdout.write(template())
         return 0
     try:
-        with options.file.open("x") as file:
+        with options.file.open("x", encoding="utf-8") as file:
             file.write(template())
     except FileExistsError as error:
         raise ConfigError(f"{options.file} exists; choose another name, or look at it with `policy show`") from error
