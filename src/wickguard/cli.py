@@ -18,10 +18,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from wickguard import __version__
+from wickguard.backtest import command as backtest
 from wickguard.errors import WickguardError
 from wickguard.guard.identity import add_key
 from wickguard.models import demo_models, resolve
 from wickguard.policy import command as policy_command
+from wickguard.policy.agree import warnings
 from wickguard.policy.load import load
 from wickguard.policy.schema import Policy
 from wickguard.serve import Options, Running, serve_until_signal
@@ -59,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("file", type=Path)
     add.add_argument("tenant")
     add.set_defaults(run=_add_key)
-    policy_command.add_commands(commands.add_parser("policy", help="write, check and show the limits"))
+    policy = commands.add_parser("policy", help="write, check, show and try out the limits")
+    backtest.add_command(policy_command.add_commands(policy))
     return parser
 
 
@@ -85,6 +88,8 @@ def _serve(options: argparse.Namespace) -> int:
     logging.getLogger("wickguard").setLevel(logging.INFO)
     models = [resolve(argument) for argument in options.model] or demo_models()
     names = ", ".join(model.name for model in models)
+    for text in warnings(policy):
+        _CONSOLE.print(f"advice: {text}", soft_wrap=True, markup=False)
     chosen = Options(policy, models, options.host, options.port, reread)
     with _CONSOLE.status(f"loading {names} and starting workers ...") as status:
 
