@@ -12,7 +12,6 @@ import contextlib
 import resource
 import signal
 import socket
-import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -20,16 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server as GranianServer
 
 from wickguard import clock
-from wickguard.backend import EmbedPayload, Job, ModelSpec
+from wickguard.calibrate import Prices, Tell, find_prices
 from wickguard.control.memory import MemoryReservation
 from wickguard.control.slots import Slots
-from wickguard.cost import analytic
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
 from wickguard.dialect.tei import Tei
@@ -43,32 +40,30 @@ from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.guard.price import Pricer
 from wickguard.models import ModelSource
 from wickguard.policy.schema import Policy
-from wickguard.records import Cost, Lane, OutcomeKind
+from wickguard.records import Lane
 from wickguard.telemetry.audit import AuditLog
 from wickguard.telemetry.events import AuditDropped, SupervisionLost, WorkerEnded, WorkerStarted
 from wickguard.telemetry.fanout import Fanout, Listener
 from wickguard.telemetry.metrics import Metrics
-from wickguard.units import MIB
 from wickguard.workers import events as workers
 from wickguard.workers.pool import Pool
 from wickguard.workers.settings import ZygoteSpec
 from wickguard.workers.tier import Tier
 
-# The call whose CPU time tells the machine's speed: long enough that overheads are small, short enough for any model.
-_WARMUP_TOKENS = 128
-_WARMUP_CALLS = 5
 # Descriptors that the front needs beside its connections: workers' sockets and pidfds, logs, the loop.
 _OTHER_FILES = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line chose."""
+    """What the command line chose. cost_files: instead of those in the state directory. tell: hears of calibrations."""
 
     policy: Policy
     models: Sequence[ModelSource]
     host: str
     port: int
+    cost_files: Sequence[Path] = ()
+    tell: Tell = lambda *_: None
 
 
 @dataclass(slots=True)
@@ -79,6 +74,7 @@ class Running:
     admission: Admission
     loaded_at: dict[str, int]
     url: str
+    notes: Sequence[str] = ()
     serving: asyncio.Task[None] | None = None
 
     def started(self) -> bool:
@@ -106,16 +102,17 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
         pool = Pool(specs, policy.workers, partial(_tell_of_workers, emit))
         await pool.start()
         try:
-            speeds = {name: await measure_speed(pool, spec) for name, spec in pool.models.items()}
+            prices = await find_prices(pool, options.models, policy, options.cost_files, options.tell)
             openai = OpenAI()
             dialects: dict[str, Dialect] = {"openai": openai, "tei": Tei()}
-            stages = _stages(policy, pool, speeds, dialects)
+            stages = _stages(policy, pool, prices, dialects)
             pipeline = Pipeline(stages, emit)
             scheme = "https" if policy.server.tls_cert else "http"
             now = int(clock.utc())
             running = Running(
-                pool, stages.admission, dict.fromkeys(pool.models, now), f"{scheme}://{options.host}:{options.port}"
-            )
+                pool, stages.admission, dict.fromkeys(pool.models, now), f"{scheme}://{options.host}:{options.port}",
+                prices.notes,
+            )  # fmt: skip
             _observe(metrics, running, stages)
             surface = Surface(stages, pipeline, dialects, openai.render_models, metrics, running, emit)
             server = _http_server(Application(surface), options)
@@ -148,21 +145,6 @@ async def serve_until_signal(options: Options, announce: Sequence[Callable[[Runn
             raise WickguardError("the HTTP server ended by itself")
 
 
-async def measure_speed(pool: Pool, spec: ModelSpec) -> float:
-    """Floating-point operations per second of one core, from a few calls of known size in the cage. Raises ModelError."""
-    tokens = min(_WARMUP_TOKENS, spec.max_tokens)
-    ids = [index % spec.vocab for index in range(1, tokens - spec.special_tokens + 1)]
-    payload = msgspec.msgpack.encode(EmbedPayload([ids], truncate=False, normalize=True, encoding="float"))
-    limits = Cost(cpu_s=60.0, wall_s=120.0, peak_bytes=512 * MIB)
-    seconds: list[float] = []
-    for number in range(_WARMUP_CALLS):
-        outcome = await pool.execute(Job(f"warm-up-{number}", spec.name, payload, limits, Lane.SHORT))
-        if outcome.kind is not OutcomeKind.COMPLETED:
-            raise ModelError(f"{spec.name} can't compute: its first call ended as {outcome.kind} ({outcome.detail})")
-        seconds.append(outcome.usage.cpu_s)
-    return analytic.flops(spec, tokens, tokens * tokens) / max(1e-6, statistics.median(seconds))
-
-
 def _listeners(policy: Policy, metrics: Metrics, closing: contextlib.ExitStack) -> Fanout:
     listeners: list[Listener] = [metrics]
     if policy.audit.path:
@@ -191,15 +173,15 @@ def _tell_of_workers(emit: Fanout, event: workers.WorkerEvent) -> None:
             pass
 
 
-def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict[str, Dialect]) -> Stages:
+def _stages(policy: Policy, pool: Pool, prices: Prices, dialects: dict[str, Dialect]) -> Stages:
     slots = Slots(policy.workers.calls(Lane.SHORT), policy.workers.calls(Lane.LONG))
     memory = MemoryReservation(policy.server.memory_budget_bytes)
     return Stages(
         identity=Identity(policy.identity),
         edge=policy.edge,
         flight=InFlight(policy.edge),
-        decoder=Decoder(pool.models, dialects, policy.text),
-        pricer=Pricer(pool.models, speeds, policy.price),
+        decoder=Decoder(pool.models, dialects, policy.text, prices.weights),
+        pricer=Pricer(prices.priced, policy.price),
         admission=Admission(slots, memory, policy.admission, clock.now),
         backend=pool,
     )

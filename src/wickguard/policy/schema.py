@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 
 from wickguard.cost.analytic import PriceSettings
+from wickguard.cost.calibration import CalibrationSettings
 from wickguard.errors import ConfigError
 from wickguard.guard.admit import AdmissionSettings
 from wickguard.guard.edge import EdgeSettings
@@ -64,6 +65,7 @@ class Policy:
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     text: TextSettings = field(default_factory=TextSettings)
     price: PriceSettings = field(default_factory=PriceSettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     workers: WorkerSettings = field(default_factory=WorkerSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
