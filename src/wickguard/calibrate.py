@@ -26,9 +26,9 @@ from wickguard import clock
 from wickguard.backend import EmbedPayload, Job, ModelSpec
 from wickguard.cost import analytic, store
 from wickguard.cost.calibration import Point, Run, Sweep, conclude, plan
+from wickguard.cost.quote import Priced, priced_analytically
 from wickguard.cost.text_sweep import sweep_of
 from wickguard.errors import ConfigError, ModelError
-from wickguard.guard.price import Priced
 from wickguard.modality.text import TokenWeights
 from wickguard.models import FILES, ModelSource
 from wickguard.policy.schema import Policy
@@ -79,7 +79,7 @@ async def find_prices(
     for source in sources:
         subject = await _subject(pool, source)
         speed = subject.flops_per_s
-        model = analytic.TextCost(subject.spec, speed, policy.price)
+        model = analytic.TextCost(subject.spec, speed)
         path = given.get(source.name) or store.default_path(
             policy.calibration.cost_dir, source.name, subject.identity, os.environ
         )
@@ -91,7 +91,7 @@ async def find_prices(
             store.save(path, content)
             found.notes.append(f"{source.name}: {summary(content)}; kept in {path}")
         else:
-            found.priced[source.name] = Priced(model, analytic.assumed(speed))
+            found.priced[source.name] = priced_analytically(subject.spec, speed)
             continue
         calibrated = content.calibrated(model)
         found.priced[source.name] = Priced(model, calibrated.curve)
@@ -102,7 +102,7 @@ async def find_prices(
 async def calibrate(pool: Pool, subject: Subject, policy: Policy, tell: Tell = lambda *_: None) -> store.CostFile:
     """Sweep a model and return its cost file. Raises ModelError when a call fails or too few of them ran."""
     spec = subject.spec
-    model = analytic.TextCost(spec, subject.flops_per_s, policy.price)
+    model = analytic.TextCost(spec, subject.flops_per_s)
     sweep = sweep_of(spec, policy.text, subject.flops_per_s, policy.calibration)
     runs = await _run(pool, spec.name, sweep, policy, tell)
     # Seconds of arithmetic in pure Python: the loop must hear its workers meanwhile.

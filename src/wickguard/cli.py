@@ -8,17 +8,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import functools
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from wickguard import __version__
 from wickguard.calibrate import calibrate_alone, summary
 from wickguard.errors import WickguardError
 from wickguard.guard.identity import add_key
 from wickguard.models import demo_models, resolve
+from wickguard.policy import command as policy_command
 from wickguard.policy.load import load
 from wickguard.policy.schema import Policy
 from wickguard.serve import Options, Running, serve_until_signal
@@ -34,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except WickguardError as error:
-        _CONSOLE.print(f"[bold red]wickguard:[/] {error}", soft_wrap=True)
+        _CONSOLE.print("[bold red]wickguard:[/]", escape(str(error)), soft_wrap=True)
         return 2
     return code
 
@@ -63,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("file", type=Path)
     add.add_argument("tenant")
     add.set_defaults(run=_add_key)
+    policy_command.add_commands(commands.add_parser("policy", help="write, check and show the limits"))
     return parser
 
 
@@ -91,15 +96,17 @@ def _add_key(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    policy = load(options.policy) if options.policy else Policy()
-    if options.keys:
-        identity = dataclasses.replace(policy.identity, keys=str(options.keys))
-        policy = dataclasses.replace(policy, identity=identity)
+    read = functools.partial(_read_policy, options.policy, options.keys)
+    # Whoever has no file to change expects SIGHUP to end the server, as when a terminal is closed.
+    reread = read if options.policy or options.keys else None
+    policy = read()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("wickguard").setLevel(logging.INFO)
     models = [resolve(argument) for argument in options.model] or demo_models()
     if options.no_calibrate:
         policy = dataclasses.replace(policy, price=dataclasses.replace(policy.price, calibrate=False))
     with Wait(_CONSOLE, f"loading {', '.join(model.name for model in models)} and starting workers") as wait:
-        chosen = Options(policy, models, options.host, options.port, options.cost_file, wait.calibrating)
+        chosen = Options(policy, models, options.host, options.port, reread, options.cost_file, wait.calibrating)
 
         def announce(running: Running) -> None:
             wait.stop()
@@ -120,6 +127,13 @@ def _calibrate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _read_policy(path: Path | None, keys: Path | None) -> Policy:
+    policy = load(path) if path else Policy()
+    if keys is None:
+        return policy
+    return dataclasses.replace(policy, identity=dataclasses.replace(policy.identity, keys=str(keys)))
+
+
 def _welcome(running: Running) -> None:
     for spec in running.pool.models.values():
         _CONSOLE.print(
@@ -127,7 +141,7 @@ def _welcome(running: Running) -> None:
             f"{format_bytes(spec.weight_bytes)}, up to {spec.max_tokens} tokens"
         )
     for note in running.notes:
-        _CONSOLE.print(note, soft_wrap=True)
+        _CONSOLE.print(escape(note), soft_wrap=True)
     _CONSOLE.print(f"cage: {running.pool.tier}", soft_wrap=True)
     _CONSOLE.print(f"listening on [bold]{running.url}[/]   metrics {running.url}/metrics   stop with Ctrl-C")
     name = next(iter(running.pool.models))

@@ -2,22 +2,26 @@
 
 Decides how much work a call is, and between which bounds its price lies, before anything runs or has been learned. The
 operations are exact (the engine computes every token once, without padding); what one operation costs is the machine's speed,
-measured in the cage. The upper bound takes the token *bound* and a slow-down factor for caches, a busy neighbour and the shape
-of small matrices; the lower one half of what the operations of the predicted tokens cost. Promises: monotone in every feature,
+measured in the cage. The upper bound takes the token *bound* (a slow-down for caches and busy neighbours comes on top, see
+PriceSettings); the lower one half of what the operations of the predicted tokens cost. Promises: monotone in every feature,
 never zero. Pure: no clock, no I/O. It must not know queues, tenants or processes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 from wickguard.backend import ModelSpec
 from wickguard.cost.curve import Curve, uncalibrated
 from wickguard.cost.model import Bounds
-from wickguard.errors import ConfigError
+from wickguard.errors import SettingError
 from wickguard.modality.text import TextFeatures
 from wickguard.records import Features
-from wickguard.units import KIB, MIB
+from wickguard.setting import check
+from wickguard.units import KIB, MIB, spell_bytes
 
 # Work of one call that no feature explains: frames, decoding the payload, one allocation of everything (seconds).
 CALL_OVERHEAD_S = 0.0005
@@ -45,30 +49,32 @@ TOKEN_BYTES = 16
 class PriceSettings:
     """How far a grant may exceed the expectation, and where the lanes part.
 
-    slowdown: ceiling over bound at the measured speed. floor_cpu_s: least CPU grant. floor_bytes: least memory grant.
-    short_s: calls expected to take longer run in the long lane. max_cpu_s, max_bytes: no call may ask for more.
-    wall_factor: granted wall time over granted CPU time. calibrate: measure a model that has no cost file when it is first
-    served (half a minute); without, prices are analytic, with a wider spread.
+    slowdown: ceiling over bound at the measured speed.
+    floor_cpu_s: least CPU grant.
+    floor_bytes: least memory grant.
+    short_s: calls expected to take longer run in the long lane.
+    max_cpu_s: no call may be expected to take, or be granted, more CPU time.
+    max_bytes: no call may be granted more memory.
+    wall_factor: granted wall time over granted CPU time.
+    calibrate: measure a model that has no cost file yet when it is first served (half a minute); without, prices are analytic
+        and reserve more.
     """
 
-    slowdown: float = 3.0
-    floor_cpu_s: float = 0.25
-    floor_bytes: int = 32 * MIB
-    short_s: float = 0.1
-    max_cpu_s: float = 60.0
-    max_bytes: int = 1024 * MIB
-    wall_factor: float = 8.0
+    slowdown: Annotated[float, Meta(ge=1, le=1000)] = 3.0
+    floor_cpu_s: Annotated[float, Meta(ge=0.01, le=3600)] = 0.25
+    floor_bytes: Annotated[int, Meta(ge=MIB, le=1 << 46)] = 32 * MIB
+    short_s: Annotated[float, Meta(ge=0, le=3600)] = 0.1
+    max_cpu_s: Annotated[float, Meta(ge=0.01, le=3600)] = 60.0
+    max_bytes: Annotated[int, Meta(ge=MIB, le=1 << 46)] = 1024 * MIB
+    wall_factor: Annotated[float, Meta(ge=1, le=1000)] = 8.0
     calibrate: bool = True
 
     def __post_init__(self) -> None:
-        if self.slowdown < 1:
-            raise ConfigError(f"slowdown must be at least 1, not {self.slowdown}")
-        if not 0.01 <= self.floor_cpu_s <= self.max_cpu_s <= 3600:
-            raise ConfigError("floor_cpu_s and max_cpu_s must satisfy 0.01 <= floor_cpu_s <= max_cpu_s <= 3600")
-        if not MIB <= self.floor_bytes <= self.max_bytes:
-            raise ConfigError("floor_bytes and max_bytes must satisfy 1M <= floor_bytes <= max_bytes")
-        if self.wall_factor < 1:
-            raise ConfigError(f"wall_factor must be at least 1, not {self.wall_factor}")
+        check(self)
+        if self.floor_cpu_s > self.max_cpu_s:
+            raise SettingError("{} must be at most {}", "floor_cpu_s", "max_cpu_s", seen=f"{self.floor_cpu_s:g}")
+        if self.floor_bytes > self.max_bytes:
+            raise SettingError("{} must be at most {}", "floor_bytes", "max_bytes", seen=spell_bytes(self.floor_bytes))
 
 
 def flops(spec: ModelSpec, tokens: int, squares: int) -> float:
@@ -95,10 +101,9 @@ class TextCost:
     memory_terms = ("call", "byte as computed")
     kinds = ("ids", "text")
 
-    def __init__(self, spec: ModelSpec, flops_per_s: float, settings: PriceSettings) -> None:
+    def __init__(self, spec: ModelSpec, flops_per_s: float) -> None:
         self._spec = spec
         self._speed = flops_per_s
-        self._slowdown = settings.slowdown
         # Operations are linear in tokens and in squares.
         self._dense = flops(spec, 1, 0)
         self._square = flops(spec, 0, 1)
@@ -136,7 +141,7 @@ class TextCost:
         most = found.token_bound * self._dense + found.square_bound * self._square
         return Bounds(
             LEAST_SHARE * typical / self._speed,
-            self._slowdown * (fixed_s + max(typical, most) / self._speed),
+            fixed_s + max(typical, most) / self._speed,
             self._bytes(found, max(found.token_bound, found.token_typical), found.longest_bound),
         )
 

@@ -13,12 +13,15 @@ import random
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
+
+from msgspec import Meta
 
 from wickguard.cost.curve import Curve, Observation, fit, residual
 from wickguard.cost.model import CostModel
-from wickguard.errors import ConfigError, ModelError
+from wickguard.errors import ModelError
 from wickguard.records import Cost, Features
+from wickguard.setting import check as check_settings
 
 # Sizes per round. The k-th of them is drawn from the k-th stratum of the unit interval.
 STRATA = 16
@@ -32,21 +35,21 @@ Subject = TypeVar("Subject")
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSettings:
-    """seconds: how long the sweep may take. dearest_s: the most expensive call in it, in expected CPU-seconds.
+    """How a model is measured before it is served for the first time.
 
-    seed: of the sweep's choices. cost_dir: where cost files are kept ("": the user's state directory).
+    seconds: how long the sweep may take.
+    dearest_s: the most expensive call in it, in expected CPU-seconds.
+    seed: of the sweep's choices.
+    cost_dir: where cost files are kept; "" is the user's state directory.
     """
 
-    seconds: float = 25.0
-    dearest_s: float = 0.4
-    seed: int = 1
+    seconds: Annotated[float, Meta(ge=1, le=3600)] = 25.0
+    dearest_s: Annotated[float, Meta(ge=0.001, le=60)] = 0.4
+    seed: Annotated[int, Meta(ge=0, le=1 << 53)] = 1
     cost_dir: str = ""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.seconds <= 3600:
-            raise ConfigError(f"seconds must be 1 to 3600, not {self.seconds}")
-        if not 0.001 <= self.dearest_s <= 60:
-            raise ConfigError(f"dearest_s must be 0.001 to 60, not {self.dearest_s}")
+        check_settings(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from wickguard.records import Features
 class Bounds:
     """Between what a price may lie, whatever was measured or learned: CPU-seconds from below and above, and the most bytes.
 
-    most_s is what the most expensive call with these features needs on a slow day; the grant never needs more.
+    most_s is what the most expensive call with these features takes at the measured speed; PriceSettings.slowdown comes on top.
     """
 
     least_s: float

@@ -7,42 +7,30 @@ maximum, never the minimum (law 6). It must not know queues, tenants or processe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
 
 from wickguard.cost.analytic import PriceSettings
-from wickguard.cost.curve import ASSUMED_SPREAD, Curve
-from wickguard.cost.model import CostModel
-from wickguard.cost.quote import quote
+from wickguard.cost.curve import ASSUMED_SPREAD
+from wickguard.cost.quote import Priced, quote
 from wickguard.records import Call, Cost, Lane, Quote
 from wickguard.rejection import Reason, Rejection
-
-
-@dataclass(frozen=True, slots=True)
-class Priced:
-    """How one model is priced: what its features mean, and what that costs here."""
-
-    model: CostModel
-    curve: Curve
-
-
-class Factors(Protocol):
-    """What has been learned since the calibration (cost.learning.Learning)."""
-
-    def factor(self, model: str, feature_class: str) -> float:
-        """Actual over calibrated cost of this class."""
-        ...
 
 
 class Pricer:
     """Prices calls of the models in `prices`."""
 
-    def __init__(self, prices: Mapping[str, Priced], settings: PriceSettings, learned: Factors | None = None) -> None:
+    def __init__(self, prices: Mapping[str, Priced], settings: PriceSettings) -> None:
         self._prices = prices
         self._settings = settings
-        self._learned = learned
+        # Set by whoever knows: (model, class) -> actual over calibrated cost, and -> factor of the grant.
+        self.learned: Callable[[str, str], float] = lambda model, feature_class: 1.0
+        self.widening: Callable[[str, str], float] = lambda model, feature_class: 1.0
+
+    @property
+    def most_s(self) -> float:
+        """CPU-seconds that no call may exceed."""
+        return self._settings.max_cpu_s
 
     def price(self, call: Call) -> Quote | Rejection:
         """The quote for `call`, or a refusal when it needs more than any call may have."""
@@ -50,11 +38,7 @@ class Pricer:
         priced = self._prices.get(call.model)
         if priced is None or not priced.model.prices(call.features):
             return self._maximum()
-        if self._learned is None:
-            found = quote(priced.model, priced.curve, call.features, settings)
-        else:
-            factor = partial(self._learned.factor, call.model)
-            found = quote(priced.model, priced.curve, call.features, settings, factor)
+        found = quote(priced, call.features, settings, partial(self.learned, call.model))
         if found.expected.cpu_s > settings.max_cpu_s:
             return Rejection(
                 Reason.UNAFFORDABLE, "the call would take too long", limit=settings.max_cpu_s,
@@ -65,7 +49,8 @@ class Pricer:
                 Reason.UNAFFORDABLE, "the call would need too much memory", limit=settings.max_bytes,
                 seen=found.ceiling.peak_bytes, unit="bytes", accepted="fewer or shorter inputs",
             )  # fmt: skip
-        reserve_s, cpu_s = min(found.reserve.cpu_s, settings.max_cpu_s), min(found.ceiling.cpu_s, settings.max_cpu_s)
+        reserve_s = min(found.reserve.cpu_s, settings.max_cpu_s)
+        cpu_s = min(found.ceiling.cpu_s * self.widening(call.model, found.feature_class), settings.max_cpu_s)
         return dataclasses.replace(
             found,
             reserve=Cost(reserve_s, found.reserve.wall_s, found.reserve.peak_bytes),

@@ -14,13 +14,16 @@ import random
 import string
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import cast
+from typing import Annotated, cast
+
+from msgspec import Meta
 
 from wickguard.errors import ConfigError
 from wickguard.modality.composer import compose, compose_ids
 from wickguard.modality.lexicon import Register
 from wickguard.rejection import Reason, Rejection
-from wickguard.units import KIB
+from wickguard.setting import check as check_settings
+from wickguard.units import KIB, MIB
 
 # Kinds of characters that differ in how many tokens they make. Deleting a set of bytes is one pass in C.
 _RARE = b"jkqxzJKQXZ"
@@ -34,17 +37,19 @@ Inputs = Sequence[str] | Sequence[Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class TextSettings:
-    """The envelope of a text batch: counts and bytes, minimum as well as maximum."""
+    """The envelope of a text batch: counts and bytes, minimum as well as maximum.
 
-    max_inputs: int = 64
-    max_text_bytes: int = 64 * KIB
+    max_inputs: texts in one request.
+    max_text_bytes: UTF-8 bytes of one text.
+    truncate: cut what is too long for the model, unless the request says otherwise; else refuse it.
+    """
+
+    max_inputs: Annotated[int, Meta(ge=1, le=4096)] = 64
+    max_text_bytes: Annotated[int, Meta(ge=1, le=16 * MIB)] = 64 * KIB
     truncate: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_inputs <= 4096:
-            raise ConfigError(f"max_inputs must be 1 to 4096, not {self.max_inputs}")
-        if not 1 <= self.max_text_bytes <= 16 * 1024 * KIB:
-            raise ConfigError(f"max_text_bytes must be 1 to 16M, not {self.max_text_bytes}")
+        check_settings(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +179,16 @@ def measure(inputs: Inputs, limit: TokenBound) -> TextFeatures:
         token_typical=sum(typical),
         square_typical=sum(count * count for count in typical),
     )
+
+
+def largest(settings: TextSettings, limit: TokenBound) -> TextFeatures:
+    """The features of the dearest batch inside the envelope: as many inputs as may come, each as long as the model takes."""
+    inputs, tokens = settings.max_inputs, limit.max_tokens
+    squares = inputs * tokens * tokens
+    return TextFeatures(
+        inputs, inputs * settings.max_text_bytes, settings.max_text_bytes, inputs * tokens, tokens, squares,
+        inputs * tokens, squares,
+    )  # fmt: skip
 
 
 def synthesize(sizes_bytes: Sequence[int], register: Register = Register.PROSE, seed: int = 0) -> list[str]:
