@@ -33,6 +33,7 @@ TAKES: dict[str, Takes] = {
     "identity": Takes.RELOAD,
     "text": Takes.RELOAD,
     "price": Takes.RELOAD,
+    "calibration": Takes.RESTART,
     "admission": Takes.RELOAD,
     "quota": Takes.RELOAD,
     "workers": Takes.RESTART,

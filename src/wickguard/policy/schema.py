@@ -18,6 +18,7 @@ from msgspec import Meta
 from wickguard.control.gate import AdmissionSettings
 from wickguard.control.terms import QuotaPolicy, TenantSettings
 from wickguard.cost.analytic import PriceSettings
+from wickguard.cost.calibration import CalibrationSettings
 from wickguard.errors import SettingError
 from wickguard.guard.edge import EdgeSettings
 from wickguard.guard.identity import IdentitySettings
@@ -80,6 +81,7 @@ class Policy:
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     text: TextSettings = field(default_factory=TextSettings)
     price: PriceSettings = field(default_factory=PriceSettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     quota: QuotaPolicy = field(default_factory=QuotaPolicy)
     workers: WorkerSettings = field(default_factory=WorkerSettings)
