@@ -18,11 +18,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from wickguard import __version__
+from wickguard.backtest import command as backtest
 from wickguard.calibrate import calibrate_alone, summary
 from wickguard.errors import WickguardError
 from wickguard.guard.identity import add_key
 from wickguard.models import demo_models, resolve
 from wickguard.policy import command as policy_command
+from wickguard.policy.agree import warnings
 from wickguard.policy.load import load
 from wickguard.policy.schema import Policy
 from wickguard.serve import Options, Running, serve_until_signal
@@ -67,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("file", type=Path)
     add.add_argument("tenant")
     add.set_defaults(run=_add_key)
-    policy_command.add_commands(commands.add_parser("policy", help="write, check and show the limits"))
+    policy = commands.add_parser("policy", help="write, check, show and try out the limits")
+    backtest.add_command(policy_command.add_commands(policy))
     return parser
 
 
@@ -103,6 +106,8 @@ def _serve(options: argparse.Namespace) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("wickguard").setLevel(logging.INFO)
     models = [resolve(argument) for argument in options.model] or demo_models()
+    for text in warnings(policy):
+        _CONSOLE.print(f"advice: {text}", soft_wrap=True, markup=False)
     if options.no_calibrate:
         policy = dataclasses.replace(policy, price=dataclasses.replace(policy.price, calibrate=False))
     with Wait(_CONSOLE, f"loading {', '.join(model.name for model in models)} and starting workers") as wait:

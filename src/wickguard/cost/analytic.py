@@ -19,7 +19,7 @@ from wickguard.cost.curve import Curve, uncalibrated
 from wickguard.cost.model import Bounds
 from wickguard.errors import SettingError
 from wickguard.modality.text import TextFeatures
-from wickguard.records import Features
+from wickguard.records import Features, Lane
 from wickguard.setting import check
 from wickguard.units import KIB, MIB, spell_bytes
 
@@ -75,6 +75,10 @@ class PriceSettings:
             raise SettingError("{} must be at most {}", "floor_cpu_s", "max_cpu_s", seen=f"{self.floor_cpu_s:g}")
         if self.floor_bytes > self.max_bytes:
             raise SettingError("{} must be at most {}", "floor_bytes", "max_bytes", seen=spell_bytes(self.floor_bytes))
+
+    def lane(self, expected_s: float) -> Lane:
+        """Where a call of this expected CPU time runs."""
+        return Lane.SHORT if expected_s <= self.short_s else Lane.LONG
 
 
 def flops(spec: ModelSpec, tokens: int, squares: int) -> float:

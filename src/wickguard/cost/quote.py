@@ -14,7 +14,7 @@ from wickguard.backend import ModelSpec
 from wickguard.cost.analytic import PriceSettings, TextCost, assumed
 from wickguard.cost.curve import Curve, unlearned
 from wickguard.cost.model import CostModel
-from wickguard.records import Cost, Features, Lane, Quote
+from wickguard.records import Cost, Features, Quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def quote(
         expected=Cost(expected_s, wall_s, min(reserved_bytes, max(1, found.expected.peak_bytes))),
         reserve=Cost(reserve_s, max(wall_s, reserve_s, found.reserve_wall_s), reserved_bytes),
         ceiling=Cost(ceiling_s, ceiling_s * settings.wall_factor, granted_bytes),
-        lane=Lane.SHORT if expected_s <= settings.short_s else Lane.LONG,
+        lane=settings.lane(expected_s),
         feature_class=found.feature_class,
         spread=found.spread,
     )
