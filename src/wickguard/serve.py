@@ -26,6 +26,7 @@ from granian.server.embed import Server as GranianServer
 from wickguard import clock
 from wickguard.assembly import Ground, build_admission, build_decoder, build_pricer, survey
 from wickguard.calibrate import Tell, find_prices
+from wickguard.cost.learning import Learning
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
 from wickguard.dialect.tei import Tei
@@ -205,11 +206,13 @@ def _stages(policy: Policy, pool: Pool, ground: Ground, emit: Fanout) -> Stages:
     site = survey(policy, pool.models, pricer)
     emit(site.event())
     admission = build_admission(policy, site, lambda: emit(SwarmSeen(at=clock.utc())))
+    learning = Learning(policy.learning)
     lessons = Lessons(
         admission.surcharge,
         lambda model, feature_class: emit(PriceDrifted(at=clock.utc(), model=model, feature_class=feature_class)),
+        on_miss=lambda *miss: learning.observe(clock.now(), *miss),
     )
-    pricer.widening = lessons.widening
+    pricer.widening, pricer.learned = lessons.widening, learning.factor
     return Stages(
         identity=Identity(policy.identity),
         edge=policy.edge,

@@ -70,7 +70,15 @@ class Server:
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
-        command: list[str | Path] = [WICKGUARD, "serve", folder / "policy.toml", "--port", str(self.port)]
+        # Half a minute of measuring would be spent at every start; calibration has tests of its own.
+        command: list[str | Path] = [
+            WICKGUARD,
+            "serve",
+            folder / "policy.toml",
+            "--port",
+            str(self.port),
+            "--no-calibrate",
+        ]
         if keys is not None:
             command += ["--keys", keys]
         if max_files:

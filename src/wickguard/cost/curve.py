@@ -9,6 +9,7 @@ band before it ended. Pure; it must not know which features there are, nor clock
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -144,10 +145,13 @@ def fit(observations: Sequence[Observation], kinds: Sequence[str]) -> Curve:
     everything = [(seen, residual(seen, cpu)) for seen in observations]
     pooled = [value for seen, value in everything if seen.weight > 0]
     bands: dict[str, tuple[Band, ...]] = {}
-    before: tuple[Band, ...] = ()
-    for kind in kinds:
+    for kind in reversed(kinds):
         own = [(seen, value) for seen, value in everything if seen.kind == kind]
-        before = bands[kind] = _no_less(_bands(own, cpu, pooled), before)
+        vaguer = next(reversed(bands.values()), None)
+        few = sum(seen.weight > 0 for seen, _ in own) < LEAST_RESIDUALS
+        bands[kind] = vaguer if few and vaguer is not None else _bands(own, cpu, pooled)
+    for surer, vaguer_kind in itertools.pairwise(kinds):
+        bands[vaguer_kind] = _no_less(bands[vaguer_kind], bands[surer])
     return Curve(cpu, wall, memory, max(0.0, conformal(late, RESERVED)), bands)
 
 
@@ -187,7 +191,7 @@ def _bands(own: Sequence[tuple[Observation, float]], cpu: Sequence[float], poole
 def _no_less(bands: tuple[Band, ...], before: tuple[Band, ...]) -> tuple[Band, ...]:
     return tuple(
         replace(band, reserve=max(band.reserve, least.reserve), tail=max(band.tail, least.tail))
-        for band, least in zip(bands, before or bands, strict=True)
+        for band, least in zip(bands, before, strict=True)
     )
 
 

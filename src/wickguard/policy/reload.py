@@ -34,6 +34,7 @@ TAKES: dict[str, Takes] = {
     "text": Takes.RELOAD,
     "price": Takes.RELOAD,
     "calibration": Takes.RESTART,
+    "learning": Takes.RESTART,
     "admission": Takes.RELOAD,
     "quota": Takes.RELOAD,
     "workers": Takes.RESTART,

@@ -19,6 +19,7 @@ from wickguard.control.gate import AdmissionSettings
 from wickguard.control.terms import QuotaPolicy, TenantSettings
 from wickguard.cost.analytic import PriceSettings
 from wickguard.cost.calibration import CalibrationSettings
+from wickguard.cost.learning import LearningSettings
 from wickguard.errors import SettingError
 from wickguard.guard.edge import EdgeSettings
 from wickguard.guard.identity import IdentitySettings
@@ -82,6 +83,7 @@ class Policy:
     text: TextSettings = field(default_factory=TextSettings)
     price: PriceSettings = field(default_factory=PriceSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
+    learning: LearningSettings = field(default_factory=LearningSettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     quota: QuotaPolicy = field(default_factory=QuotaPolicy)
     workers: WorkerSettings = field(default_factory=WorkerSettings)
