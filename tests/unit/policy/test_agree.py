@@ -60,7 +60,7 @@ def test_error_names_both_keys_and_a_line_when_sections_disagree(text: str, line
             "[quota]\ncapacity = 2\n[tenants.a]\nrate = 1\n[tenants.b]\nrate = 1.5\nshare = 1.0\n",
             "1.2 times quota.capacity",
         ),
-        ("[quota]\ncapacity = 2\nburst_s = 20\n", "quota.burst_s has no effect: .* 72 compute-seconds"),
+        ("[quota]\ncapacity = 2\nburst_s = 20\n", "quota.burst_s has no effect: .* 144 compute-seconds"),
         ("[quota]\ncapacity = 2\n[tenants.a]\nrate = 1.5\n", "tenants.a.rate is more than its share"),
     ],
 )
