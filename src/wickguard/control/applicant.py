@@ -15,7 +15,7 @@ from wickguard.control.fair_queue import Ticket
 from wickguard.control.ladder import Level, Trust
 from wickguard.control.panel import Subject
 from wickguard.control.quota import Demand
-from wickguard.records import Cost
+from wickguard.records import Company, Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Turn:
     """A waiting call's turn has come: it holds its slot and bytes now, or its denial.
 
     trial: run it where nobody would miss the worker. suspect: it has ended a worker before and gets a smaller grant.
+    company: the calls that share the slot, this one included.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Turn:
     trial: bool = False
     suspect: bool = False
     denial: Denial | None = None
+    company: Company | None = None
 
 
 @dataclass(frozen=True, slots=True)

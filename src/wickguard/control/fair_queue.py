@@ -25,8 +25,8 @@ from wickguard.records import Lane
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A waiting call: its tenant, lane, price in compute-seconds, bytes that it needs to start, deadline, and the weight of
-    its tenant (2: twice the share of 1).
+    """A waiting call: its tenant, lane, price in compute-seconds, bytes that it needs to start, deadline, the weight of its
+    tenant (2: twice the share of 1), and what it may run together with (calls of the same word; "": alone).
     """
 
     id: str
@@ -36,6 +36,7 @@ class Ticket:
     memory_bytes: int
     deadline_at: float
     weight: float = 1.0
+    batch: str = ""
 
 
 @dataclass(slots=True)
@@ -72,12 +73,16 @@ class FairQueue:
         self._sequence = 0
         self._total_s = dict.fromkeys(Lane, 0.0)
         self._count = dict.fromkeys(Lane, 0)
-        self._floor = {Lane.LONG: long_floor, Lane.SHORT: 1.0 - long_floor}
+        self.adopt(long_floor)
         # What each lane was handed out, over its part; the long lane is owed while it is behind.
         self._handed = dict.fromkeys(Lane, 0.0)
 
     def __len__(self) -> int:
         return len(self._tickets)
+
+    def adopt(self, long_floor: float) -> None:
+        """Another floor from now on."""
+        self._floor = {Lane.LONG: long_floor, Lane.SHORT: 1.0 - long_floor}
 
     def backlog_s(self, tenant: str, lane: Lane) -> float:
         """Predicted seconds of work that `tenant` has waiting in `lane`."""

@@ -4,7 +4,8 @@
     2 vetted?        the exact request is not poison, no breaker is open for it
     3 paid?          quota at every level of its caller, reserved now, all or nothing
     4 room?          queue bounds in seconds of work, predicted wait within the deadline, no standing queue
-    5 its turn       fair queue, lanes, memory of the server and the tenant's share of it; asked again whether it is too late
+    5 its turn       fair queue, lanes, memory of the server and the tenant's share of it; asked again whether it is too late;
+                     others that wait and could run in the same job come along
 
 Decides by asking the algorithms; it has none of its own. Promises: all or nothing, a later no gives back every earlier hold;
 what was let in is given back exactly once, by `leave` while it waits or by `finish` when its work has stopped; every refusal
@@ -32,7 +33,7 @@ from wickguard.control.quota import Demand, Quota, Settlement, Shortfall, Usage
 from wickguard.control.slots import Slots
 from wickguard.control.surge import Surge
 from wickguard.errors import SettingError, WickguardError
-from wickguard.records import Lane
+from wickguard.records import Company, Lane
 from wickguard.setting import check
 
 
@@ -46,6 +47,8 @@ class AdmissionSettings:
     tenant_memory_share: of the memory budget, the most that one tenant's running calls may hold.
     long_floor: part of the compute-seconds that goes to long calls while some wait.
     lease_grace_s: how long after its deadline a call may still be settled.
+    batch_calls: small calls that wait and are alike may share a slot, so many at once; 1 = never.
+    batch_s: predicted seconds of work that share a slot, so that nobody waits long for somebody else's call.
     """
 
     queue_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 20.0
@@ -54,6 +57,8 @@ class AdmissionSettings:
     tenant_memory_share: Annotated[float, Meta(ge=0.01, le=1)] = 0.5
     long_floor: Annotated[float, Meta(ge=0, le=0.9)] = 0.25
     lease_grace_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
+    batch_calls: Annotated[int, Meta(ge=1, le=64)] = 8
+    batch_s: Annotated[float, Meta(ge=0.001, le=10)] = 0.05
 
     def __post_init__(self) -> None:
         check(self)
@@ -80,11 +85,28 @@ class _Candidate:
     passage: Passage
     since: float
 
+    @property
+    def trial(self) -> bool:
+        return self.passage.trial or self.permit.trial
+
+    @property
+    def run_s(self) -> float:
+        # By price or by wall time, whichever is over first: one call may use several cores, or wait for something.
+        return min(self.applicant.ticket.price_s, self.applicant.wall_s)
+
+
+@dataclass(slots=True)
+class _Seat:
+    # One slot, how many calls still sit in it, and until when by their prices.
+    lane: Lane
+    left: int
+    until: float
+
 
 @dataclass(frozen=True, slots=True)
 class _Run:
     candidate: _Candidate
-    since: float
+    seat: _Seat
 
 
 class Gate:
@@ -96,6 +118,12 @@ class Gate:
         self._queue = FairQueue(settings.long_floor)
         self._waiting: dict[str, _Candidate] = {}
         self._running: dict[str, _Run] = {}
+
+    def adopt(self, settings: AdmissionSettings) -> None:
+        """Other settings from now on; what waits and runs keeps what it holds."""
+        self.settings = settings
+        self._queue.adopt(settings.long_floor)
+        self._parts.memory.adopt(settings.tenant_memory_share)
 
     @property
     def parts(self) -> Parts:
@@ -149,19 +177,18 @@ class Gate:
         # While no slot is free nobody's turn can have come, and nobody needs to be looked at.
         while self._parts.slots.free(Lane.SHORT) and (ticket := self._queue.pop(self._can_start)) is not None:
             candidate = self._waiting.pop(ticket.id)
-            applicant, waited_s = candidate.applicant, now - candidate.since
-            left = ticket.deadline_at - now
-            self._parts.surge.started(now, waited_s, waited_s + left - applicant.wall_s)
-            if applicant.wall_s > left:
-                self._queue.settle(ticket, 0.0)
-                self._give_back(now, candidate)
-                found.append(Turn(ticket.id, waited_s, denial=Denial(Barrier.LATE, left, applicant.wall_s)))
+            denial = self._begin(now, candidate)
+            if denial is not None:
+                found.append(denial)
                 continue
             self._parts.slots.take(ticket.lane)
-            self._parts.memory.hold(ticket.id, ticket.memory_bytes, ticket.tenant)
-            self._running[ticket.id] = _Run(candidate, now)
-            trial = candidate.passage.trial or candidate.permit.trial
-            found.append(Turn(ticket.id, waited_s, trial, candidate.permit.trial))
+            party = [candidate, *self._company(now, candidate, found)]
+            seat = _Seat(ticket.lane, len(party), now + sum(one.run_s for one in party))
+            company = Company(ticket.id, len(party)) if len(party) > 1 else None
+            for one in party:
+                call_id = one.applicant.ticket.id
+                self._running[call_id] = _Run(one, seat)
+                found.append(Turn(call_id, now - one.since, one.trial, one.permit.trial, None, company))
         return found
 
     def leave(self, now: float, call_id: str) -> bool:
@@ -181,10 +208,12 @@ class Gate:
         run = self._running.pop(call_id, None)
         if run is None:
             raise WickguardError(f"call {call_id} does not run")
-        candidate, parts = run.candidate, self._parts
+        candidate, seat, parts = run.candidate, run.seat, self._parts
         applicant = candidate.applicant
         parts.memory.release(call_id)
-        parts.slots.give_back(applicant.ticket.lane)
+        seat.left -= 1
+        if not seat.left:
+            parts.slots.give_back(seat.lane)
         settlement = parts.quota.settle(now, call_id, Usage(ending.cpu_s, ending.tokens, ending.killed_s))
         self._queue.settle(applicant.ticket, max(ending.cpu_s, settlement.charged_s))
         parts.panel.report(now, candidate.passage, ending.verdict)
@@ -261,15 +290,48 @@ class Gate:
         """Until the slots that `lane` may use have done this work after what they run."""
         slots = self._parts.slots
         left: dict[Lane, list[float]] = {each: [] for each in Lane}
-        for run in self._running.values():
-            applicant = run.candidate.applicant
-            # By price or by wall time, whichever is over first: one call may use several cores, or wait for something.
-            run_s = min(applicant.ticket.price_s, applicant.wall_s)
-            left[applicant.ticket.lane].append(max(0.0, run_s - (now - run.since)))
-        others = left[Lane.SHORT] + [0.0] * (slots.capacity(Lane.SHORT) - len(self._running))
+        for seat in {id(run.seat): run.seat for run in self._running.values()}.values():
+            left[seat.lane].append(max(0.0, seat.until - now))
+        others = left[Lane.SHORT] + [0.0] * (slots.capacity(Lane.SHORT) - len(left[Lane.SHORT]) - len(left[Lane.LONG]))
         if lane is Lane.LONG:
             others = sorted(others)[: slots.capacity(lane) - len(left[Lane.LONG])]
         return done_in_s(left[Lane.LONG] + others, work_s / self.settings.efficiency)
+
+    def _begin(self, now: float, candidate: _Candidate) -> Turn | None:
+        """Take the memory of a call whose turn has come; or give back all it holds, because too little time is left."""
+        ticket, wall_s = candidate.applicant.ticket, candidate.applicant.wall_s
+        waited_s, left = now - candidate.since, ticket.deadline_at - now
+        self._parts.surge.started(now, waited_s, waited_s + left - wall_s)
+        if wall_s <= left:
+            self._parts.memory.hold(ticket.id, ticket.memory_bytes, ticket.tenant)
+            return None
+        self._queue.settle(ticket, 0.0)
+        self._give_back(now, candidate)
+        return Turn(ticket.id, waited_s, denial=Denial(Barrier.LATE, left, wall_s))
+
+    def _company(self, now: float, leader: _Candidate, found: list[Turn]) -> list[_Candidate]:
+        """Calls that come along in the leader's slot: alike, small, and in the order in which they would have started."""
+        batch, most = leader.applicant.ticket.batch, self.settings.batch_calls
+        room_s = self.settings.batch_s - leader.applicant.ticket.price_s
+        party: list[_Candidate] = []
+
+        def fits(ticket: Ticket) -> bool:
+            return (
+                ticket.batch == batch
+                and ticket.price_s <= room_s
+                and self._parts.memory.fits(ticket.memory_bytes, ticket.tenant)
+                and not self._waiting[ticket.id].trial
+            )
+
+        while batch and not leader.trial and len(party) + 1 < most and (ticket := self._queue.pop(fits)) is not None:
+            candidate = self._waiting.pop(ticket.id)
+            denial = self._begin(now, candidate)
+            if denial is not None:
+                found.append(denial)
+                continue
+            room_s -= ticket.price_s
+            party.append(candidate)
+        return party
 
     def _can_start(self, ticket: Ticket) -> bool:
         return self._parts.slots.free(ticket.lane) and self._parts.memory.fits(ticket.memory_bytes, ticket.tenant)

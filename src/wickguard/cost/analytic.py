@@ -74,6 +74,10 @@ class PriceSettings:
         if self.floor_bytes > self.max_bytes:
             raise SettingError("{} must be at most {}", "floor_bytes", "max_bytes", seen=spell_bytes(self.floor_bytes))
 
+    def lane(self, expected_s: float) -> Lane:
+        """Where a call of this expected CPU time runs."""
+        return Lane.SHORT if expected_s <= self.short_s else Lane.LONG
+
 
 def flops(spec: ModelSpec, tokens: int, squares: int) -> float:
     """Operations of a forward pass over texts with `tokens` tokens in all and `squares` = sum of squared lengths.
@@ -111,7 +115,7 @@ def quote(spec: ModelSpec, features: TextFeatures, flops_per_s: float, settings:
         ceiling=Cost(
             ceiling_cpu_s, ceiling_cpu_s * settings.wall_factor, max(settings.floor_bytes, memory + memory // 4)
         ),
-        lane=Lane.SHORT if expected_s <= settings.short_s else Lane.LONG,
+        lane=settings.lane(expected_s),
         feature_class=class_of(features.as_dict()),
         spread=SPREAD,
     )

@@ -7,7 +7,7 @@ prices, queues or processes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -18,6 +18,7 @@ from wickguard.modality import text
 from wickguard.records import Call, RawRequest
 from wickguard.rejection import Reason, Rejection
 
+_PAYLOAD = msgspec.msgpack.Decoder(EmbedPayload)
 _RESULT = msgspec.msgpack.Decoder(EmbedResult)
 _ENCODER = msgspec.msgpack.Encoder()
 
@@ -25,6 +26,25 @@ _ENCODER = msgspec.msgpack.Encoder()
 def token_bound(spec: ModelSpec) -> text.TokenBound:
     """What the text modality needs of a model."""
     return text.TokenBound(spec.max_tokens, spec.special_tokens, spec.token_expansion, spec.vocab)
+
+
+class EmbeddingMerger:
+    """Embedding jobs as one (see batch.Merger): alike in all but their inputs."""
+
+    def merge(self, payloads: Sequence[bytes]) -> bytes:
+        """See Merger."""
+        jobs = [_PAYLOAD.decode(payload) for payload in payloads]
+        inputs = [item for job in jobs for item in job.inputs]
+        return _ENCODER.encode(msgspec.structs.replace(jobs[0], inputs=inputs))
+
+    def split(self, payloads: Sequence[bytes], result: bytes) -> list[bytes]:
+        """See Merger."""
+        whole, found, start = _RESULT.decode(result), list[bytes](), 0
+        for payload in payloads:
+            end = start + len(_PAYLOAD.decode(payload).inputs)
+            found.append(_ENCODER.encode(EmbedResult(whole.vectors[start:end], whole.tokens[start:end])))
+            start = end
+        return found
 
 
 class Embedding:
@@ -75,6 +95,7 @@ class Embedding:
             payload=_ENCODER.encode(payload),
             features=text.measure(task.inputs, bound),
             deadline=raw.deadline,
+            batch=_batch(payload),
         )
 
     def _spec(self, name: str | None) -> ModelSpec | Rejection:
@@ -84,3 +105,11 @@ class Embedding:
         if spec is None:
             return Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=", ".join(self._models))
         return spec
+
+
+def _batch(payload: EmbedPayload) -> str:
+    """Single inputs that want the same of the model can be one job."""
+    if len(payload.inputs) != 1:
+        return ""
+    kind = "text" if isinstance(payload.inputs[0], str) else "ids"
+    return f"embed/{kind}/{payload.truncate:d}{payload.normalize:d}/{payload.encoding}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from wickguard.control.ladder import DEPTH_OVER_DEAREST
 from wickguard.errors import SettingError
 from wickguard.setting import settings_of
-from wickguard.units import spell_bytes
+from wickguard.units import format_bytes, spell_bytes
 
 if TYPE_CHECKING:
     from wickguard.policy.schema import Policy
@@ -41,7 +41,7 @@ def disagreements(policy: Policy) -> list[SettingError]:
 
 def warnings(policy: Policy) -> list[str]:
     """What works and yet may surprise, one line each."""
-    return [text for text in (_oversold(policy), _flat(policy), _unused_rates(policy)) if text is not None]
+    return [text for text in (_small(policy), _oversold(policy), _flat(policy), _cut(policy)) if text is not None]
 
 
 def _order(policy: Policy, low: str, high: str, why: str) -> SettingError | None:
@@ -53,11 +53,12 @@ def _order(policy: Policy, low: str, high: str, why: str) -> SettingError | None
 
 
 def _budget(policy: Policy) -> SettingError | None:
-    budget, most = policy.server.memory_bytes(), policy.price.max_bytes
-    if most <= budget:
+    share, most = _memory_share(policy), policy.price.max_bytes
+    if most <= share or not policy.server.memory_budget_bytes:
         return None
-    rule = f"{{}} must be at most {{}}, which is {spell_bytes(budget)} (such a call could never run)"
-    return SettingError(rule, "price.max_bytes", "server.memory_budget_bytes", seen=spell_bytes(most))
+    rule = f"{{}} must be at most {{}} times {{}}, which is {spell_bytes(share)} (such a call could never run)"
+    keys = ("price.max_bytes", "server.memory_budget_bytes", "admission.tenant_memory_share")
+    return SettingError(rule, *keys, seen=spell_bytes(most))
 
 
 def _drain(policy: Policy) -> SettingError | None:
@@ -83,6 +84,17 @@ def _promised(policy: Policy) -> SettingError | None:
 _RULES: tuple[Callable[[Policy], SettingError | None], ...] = (_budget, _drain, _promised)
 
 
+def _small(policy: Policy) -> str | None:
+    """Not an error where the budget follows from the machine: the same file must load on a small one too."""
+    share, most = _memory_share(policy), policy.price.max_bytes
+    if most <= share:
+        return None
+    return (
+        f"price.max_bytes is {spell_bytes(most)}, but a tenant may hold only {format_bytes(share)} on this machine: "
+        "larger calls are refused; set server.memory_budget_bytes, or raise admission.tenant_memory_share"
+    )
+
+
 def _oversold(policy: Policy) -> str | None:
     total = _rates(policy)
     if total <= policy.capacity:
@@ -100,16 +112,20 @@ def _flat(policy: Policy) -> str | None:
     if quota.burst_s == default or quota.burst_s * policy.capacity >= floor:
         return None
     return (
-        f"quota.burst_s has no effect: every bucket holds at least {floor:g} compute-seconds, {DEPTH_OVER_DEAREST} times "
-        f"price.max_cpu_s, or the dearest call could never run; lower price.max_cpu_s"
+        f"quota.burst_s may have no effect: every bucket holds {DEPTH_OVER_DEAREST} times the dearest call, and "
+        f"price.max_cpu_s lets that be {floor:g} compute-seconds"
     )
 
 
-def _unused_rates(policy: Policy) -> str | None:
+def _cut(policy: Policy) -> str | None:
     cut = [name for name, tenant in policy.tenants.items() if tenant.rate > tenant.share * policy.capacity]
     if not cut:
         return None
     return f"tenants.{cut[0]}.rate is more than its share of the capacity, which is what it gets; raise its share"
+
+
+def _memory_share(policy: Policy) -> int:
+    return int(policy.server.memory_bytes() * policy.admission.tenant_memory_share)
 
 
 def _rates(policy: Policy) -> float:

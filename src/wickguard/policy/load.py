@@ -17,18 +17,15 @@ import msgspec
 
 from wickguard.errors import ConfigError, SettingError
 from wickguard.policy.position import line_of
-from wickguard.policy.schema import Policy, Section, sections
+from wickguard.policy.schema import TENANT_NAME, Policy, Section, sections
 from wickguard.setting import Setting, settings_of
 from wickguard.units import parse_bytes
-
-# As the key file has them.
-_TENANT = re.compile(r"[\w.@-]{1,64}")
 
 
 def load(path: Path) -> Policy:
     """The policy in `path`. Raises ConfigError."""
     try:
-        source = path.read_text()
+        source = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"the policy {path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -73,7 +70,7 @@ class _Text:
             path = [section.name, name]
             if not isinstance(table, dict):
                 raise self._error(path, f"{section.name}.{name} must be a table: write [{section.name}.NAME] and keys")
-            if not _TENANT.fullmatch(name):
+            if not re.fullmatch(TENANT_NAME, name):
                 raise self._error(path, f"[{section.name}.{name!r}]: a name is 1 to 64 letters, digits, or - _ . @")
             made[name] = self._settings(section.kind, path, table)
         return made

@@ -15,8 +15,8 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 
 from msgspec import Meta
 
-from wickguard.control.allowance import QuotaPolicy, TenantSettings
 from wickguard.control.gate import AdmissionSettings
+from wickguard.control.terms import QuotaPolicy, TenantSettings
 from wickguard.cost.analytic import PriceSettings
 from wickguard.errors import SettingError
 from wickguard.guard.edge import EdgeSettings
@@ -29,6 +29,8 @@ from wickguard.units import MIB, spell_bytes
 from wickguard.workers.settings import WorkerSettings, usable_cores
 
 _LEAST_BUDGET = 64 * MIB
+# As the key file has them.
+TENANT_NAME = r"[\w.@-]{1,64}"
 
 
 @dataclass(frozen=True, slots=True)

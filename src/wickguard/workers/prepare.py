@@ -51,7 +51,7 @@ class EngineAllocator:
 class EngineModel:
     """A model of the engine (loader.Loaded)."""
 
-    def __init__(self, model: engine.Model) -> None:
+    def __init__(self, model: engine.Embedder) -> None:
         self._model = model
         self.allocator = EngineAllocator()
         self.spec: Mapping[str, object] = {name: getattr(model.spec, name) for name in _SPEC_FIELDS}
@@ -70,7 +70,7 @@ class EngineModel:
             raise _refused(str(error)) from error
         except engine.OutOfMemory as error:
             raise MemoryError(str(error)) from error
-        width = self._model.spec.dimensions * _FLOAT_BYTES
+        width = len(found.data) // len(found.tokens)
         rows = (found.data[start : start + width] for start in range(0, len(found.data), width))
         fragment = as_base64 if job.encoding == "base64" else as_numbers
         return msgspec.msgpack.encode(EmbedResult([fragment(row) for row in rows], list(found.tokens)))

@@ -48,7 +48,7 @@ class ZygoteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many workers, how large a grant may be, when a worker is recycled. Raises SettingError out of range.
+    """How many workers, how large a grant may be, when a worker is recycled.
 
     slots: calls that may run at once; 0 = cores.
     long_slots: of these, how many may be long; 0 = slots - 1, but at least 1.
@@ -67,6 +67,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     birth_timeout_s: for a new worker to be ready.
     backoff_base_s: first wait before what keeps dying is started again.
     backoff_max_s: longest such wait.
+
+    Raises SettingError out of range.
     """
 
     slots: Annotated[int, Meta(ge=0, le=1024)] = 0

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wickguard.control.allowance import TenantSettings
 from wickguard.control.ladder import Climber, Currency, Ladder, Trust
+from wickguard.control.terms import TenantSettings
 from wickguard.errors import ConfigError
 from wickguard.policy.agree import disagreements, warnings
 from wickguard.policy.load import parse
@@ -17,9 +17,9 @@ from wickguard.policy.schema import Policy
 
 
 def test_nothing_is_said_when_the_policy_is_the_default() -> None:
-    """No error and no advice."""
+    """No error on any machine, and no advice on one that is large enough."""
     assert disagreements(Policy()) == []
-    assert warnings(Policy()) == []
+    assert warnings(parse('[server]\nmemory_budget_bytes = "2G"\n', "p.toml")) == []
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,11 @@ def test_nothing_is_said_when_the_policy_is_the_default() -> None:
         ('[price]\nmax_bytes = "8G"\n', 2, ("price.max_bytes", "workers.max_grant_bytes")),
         ('\n[workers]\nmax_grant_bytes = "512M"\n', 3, ("price.max_bytes", "workers.max_grant_bytes")),
         ('[server]\nmemory_budget_bytes = "512M"\n', 2, ("price.max_bytes", "server.memory_budget_bytes")),
+        (
+            '[server]\nmemory_budget_bytes = "3G"\n[admission]\ntenant_memory_share = 0.3\n',
+            2,
+            ("price.max_bytes", "server.memory_budget_bytes", "admission.tenant_memory_share"),
+        ),
         ("[edge]\nmax_timeout_s = 30\ndefault_timeout_s = 9\n", 2, ("price.max_cpu_s", "edge.max_timeout_s")),
         (
             "[price]\nmax_cpu_s = 1\n[edge]\nmax_timeout_s = 10\ndefault_timeout_s = 9\n",
@@ -45,7 +50,7 @@ def test_nothing_is_said_when_the_policy_is_the_default() -> None:
         ),
     ],
 )
-def test_error_names_both_keys_and_a_line_when_sections_disagree(text: str, line: int, keys: tuple[str, str]) -> None:
+def test_error_names_both_keys_and_a_line_when_sections_disagree(text: str, line: int, keys: tuple[str, ...]) -> None:
     """The line of the first of them that the file has."""
     with pytest.raises(ConfigError) as caught:
         parse(text, "p.toml")
@@ -60,7 +65,11 @@ def test_error_names_both_keys_and_a_line_when_sections_disagree(text: str, line
             "[quota]\ncapacity = 2\n[tenants.a]\nrate = 1\n[tenants.b]\nrate = 1.5\nshare = 1.0\n",
             "1.2 times quota.capacity",
         ),
-        ("[quota]\ncapacity = 2\nburst_s = 20\n", "quota.burst_s has no effect: .* 144 compute-seconds"),
+        (
+            "[admission]\ntenant_memory_share = 0.01\n",
+            "price.max_bytes is 1G, but a tenant may hold only .* on this machine",
+        ),
+        ("[quota]\ncapacity = 2\nburst_s = 20\n", "quota.burst_s may have no effect: .* 144 compute-seconds"),
         ("[quota]\ncapacity = 2\n[tenants.a]\nrate = 1.5\n", "tenants.a.rate is more than its share"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wickguard.control.allowance import TenantSettings
+from wickguard.control.terms import TenantSettings
 from wickguard.errors import ConfigError
 from wickguard.policy.load import load, parse
 from wickguard.policy.schema import Policy

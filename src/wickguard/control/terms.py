@@ -1,4 +1,4 @@
-"""Allowances: what the operator lets callers use, one tenant (`TenantSettings`) or all of them (`QuotaPolicy`).
+"""The terms on which callers may use the server: one tenant (`TenantSettings`), or all of them (`QuotaPolicy`).
 
 Decides how what an operator writes becomes what the ladder and the quota work with: a 0 stands for what follows from the
 machine or from another key, and a limit per minute is a bucket that holds one minute's worth, so that a tenant may use a

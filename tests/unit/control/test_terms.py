@@ -1,12 +1,12 @@
-"""Allowances: what an operator writes, as the ladder and the quota take it."""
+"""Terms: what an operator writes, as the ladder and the quota take it."""
 
 from __future__ import annotations
 
 import pytest
 
-from wickguard.control.allowance import QuotaPolicy, TenantSettings
 from wickguard.control.bucket import Limit
 from wickguard.control.ladder import Climber, Currency, Ladder, LadderSettings, Plan, Trust
+from wickguard.control.terms import QuotaPolicy, TenantSettings
 from wickguard.errors import SettingError
 
 
