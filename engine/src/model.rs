@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::classifier::Classifier;
 use crate::directory::{Directory, LONGEST_CONFIG};
 use crate::embedder::Embedder;
 use crate::error::{Error, Result};
+use crate::forecaster::Forecaster;
 use crate::generator::Generator;
 use crate::spec::Spec;
 
@@ -19,6 +21,8 @@ use crate::spec::Spec;
 pub enum Model {
     Embed(Box<Embedder>),
     Generate(Arc<Generator>),
+    Classify(Box<Classifier>),
+    Forecast(Box<Forecaster>),
 }
 
 #[derive(Deserialize)]
@@ -41,10 +45,15 @@ impl Model {
             Some("bert") => Embedder::load(&directory, &config).map(Box::new).map(Self::Embed),
             Some("llama") => Generator::load(&directory, &config, "llama").map(Arc::new).map(Self::Generate),
             Some("qwen2") => Generator::load(&directory, &config, "qwen2").map(Arc::new).map(Self::Generate),
+            Some(kind @ ("vit" | "resnet")) => {
+                Classifier::load(&directory, &config, kind).map(Box::new).map(Self::Classify)
+            }
+            Some("t5") => Forecaster::load(&directory, &config).map(Box::new).map(Self::Forecast),
             other => {
                 let seen = other.unwrap_or("missing");
                 Err(Error::Unsupported(format!(
-                    "config.json: model_type is {seen}; this engine does \"bert\", \"llama\" and \"qwen2\""
+                    "config.json: model_type is {seen}; this engine does \"bert\", \"llama\", \"qwen2\", \"vit\", \
+                     \"resnet\" and \"t5\""
                 )))
             }
         }
@@ -54,6 +63,8 @@ impl Model {
     pub fn spec(&self) -> &Spec {
         match self {
             Self::Embed(model) => model.spec(),
+            Self::Classify(model) => model.spec(),
+            Self::Forecast(model) => model.spec(),
             Self::Generate(model) => model.spec(),
         }
     }

@@ -13,7 +13,9 @@ use pyo3::types::PyDict;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::panics::{guard, install_hook, overflow_is_checked, panicked};
+use crate::py_classifier::PyClassifier;
 use crate::py_embedding::{Embeddings, PyEmbedder};
+use crate::py_forecaster::PyForecaster;
 use crate::py_generation::{PyGenerator, PySession, Step};
 use crate::spec::Spec;
 use crate::{cancel, ledger};
@@ -104,6 +106,8 @@ struct Ledger {
 #[allow(clippy::needless_pass_by_value)] // a path can only be taken by value
 fn load(py: Python<'_>, path: std::path::PathBuf, memory_limit: Option<u64>) -> PyResult<Bound<'_, PyAny>> {
     match detached(py, || Model::load(&path, memory_limit))? {
+        Model::Classify(model) => PyClassifier(*model).into_bound_py_any(py),
+        Model::Forecast(model) => PyForecaster(*model).into_bound_py_any(py),
         Model::Embed(model) => PyEmbedder(*model).into_bound_py_any(py),
         Model::Generate(model) => PyGenerator(model).into_bound_py_any(py),
     }
@@ -197,6 +201,8 @@ fn _engine(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Unsupported", py.get_type::<Unsupported>())?;
     module.add("Cancelled", py.get_type::<Cancelled>())?;
     module.add_class::<PyEmbedder>()?;
+    module.add_class::<PyClassifier>()?;
+    module.add_class::<PyForecaster>()?;
     module.add_class::<PyGenerator>()?;
     module.add_class::<PySession>()?;
     module.add_class::<Step>()?;

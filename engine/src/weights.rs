@@ -19,6 +19,14 @@ use crate::mapping::MappedFile;
 /// The longest header that is parsed. Real ones are below 1 MiB.
 const LONGEST_HEADER: u64 = 16 << 20;
 
+/// What comparing all tensors with the configuration found.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked {
+    pub parameters: u64,
+    /// Bytes that those take which can't be used in place.
+    pub converted: u64,
+}
+
 /// The tensors of one mapped file.
 pub struct Weights<'a> {
     file: &'a MappedFile,
@@ -78,6 +86,25 @@ impl<'a> Weights<'a> {
                 Err(Error::Unsupported(format!("{}: {tensor} is {other:?}; F32, F16 and BF16 are read", self.name)))
             }
         }
+    }
+
+    /// [`Self::check`] of every tensor of a list.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn check_all(&self, tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Result<Checked> {
+        let mut all = Checked { parameters: 0, converted: 0 };
+        for (name, shape) in tensors {
+            all.converted = all.converted.saturating_add(self.check(&name, &shape)?);
+            all.parameters += shape.iter().map(|n| *n as u64).product::<u64>();
+        }
+        Ok(all)
+    }
+
+    /// Whether there is a tensor of this name.
+    #[must_use]
+    pub fn contains(&self, tensor: &str) -> bool {
+        self.info(tensor).is_ok()
     }
 
     fn is_in_place(&self, info: &TensorInfo) -> bool {

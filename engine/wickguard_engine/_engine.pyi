@@ -122,6 +122,85 @@ class Embedder:
         """Floating-point operations of the matrix products for inputs of these lengths (special tokens included)."""
 
 @final
+class Classifier:
+    """A loaded model of task "classify". Immutable; safe to use after a fork and from several threads."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    @property
+    def labels(self) -> list[str]:
+        """The names of the classes, in the order of the logits."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of what the network sees."""
+
+    def classify(self, images: list[bytes], *, max_pixels: int) -> bytes:
+        """Logits, images x labels, as little-endian f32. The GIL is released while it works.
+
+        Each image is a PNG, JPEG or WebP file of at most `max_pixels` pixels, which is compared before pixels are
+        allocated; of an animation the first frame counts. It is resized and normalised as preprocessor_config.json
+        says (as ViTImageProcessor does, if there is none): grey is repeated, transparency dropped.
+
+        Raises BadShape for no images, or one that is damaged, too large, or of another format; Cancelled.
+        """
+
+    def classify_pixels(self, pixel_values: bytes) -> bytes:
+        """The same for prepared images: little-endian f32, images x 3 x height x width of `size`, all finite."""
+
+    def peak_bytes(self, count: int, file_bytes: int, height: int, width: int) -> int:
+        """Upper bound of the bytes that `classify` takes for `count` images, the largest of these sizes."""
+
+    def pixels_peak_bytes(self, count: int) -> int:
+        """Upper bound of the bytes that `classify_pixels` takes for `count` images."""
+
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products for one image."""
+
+@final
+class Forecaster:
+    """A loaded model of task "forecast". Immutable; safe to use after a fork and from several threads."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    @property
+    def context(self) -> int:
+        """Points of a series that are looked at, from its end."""
+
+    @property
+    def horizon(self) -> int:
+        """Points that are forecast in one piece; a longer horizon takes several."""
+
+    @property
+    def num_samples(self) -> int:
+        """Samples per series when nothing is said."""
+
+    def forecast(
+        self,
+        series: list[bytes],
+        horizon: int,
+        *,
+        num_samples: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> bytes:
+        """Samples of what may follow, series x num_samples x horizon, as little-endian f32. Releases the GIL.
+
+        A series is little-endian f32, NaN where a value is missing. What is not said is as config.json says. The same
+        seed draws the same samples.
+
+        Raises BadShape for no series, an empty one, an infinite value, or a setting out of range; Cancelled.
+        """
+
+    def peak_bytes(self, count: int, points: int, horizon: int, num_samples: int) -> int:
+        """Upper bound of the bytes that `forecast` takes for `count` series of at most `points` points."""
+
+    def flops(self, points: int, horizon: int, num_samples: int) -> int:
+        """Floating-point operations of the matrix products for one series."""
+
+@final
 class Generator:
     """A loaded model of task "generate". Immutable; safe to use after a fork and from several threads."""
 
@@ -208,7 +287,9 @@ class BuildInfo(TypedDict):
     overflow_checks: bool
     faults: bool
 
-def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Embedder | Generator:
+def load(
+    path: str | PathLike[str], *, memory_limit: int | None = None
+) -> Embedder | Generator | Classifier | Forecaster:
     """Load a directory with config.json, model.safetensors and what the architecture needs besides.
 
     The class of the result goes with its `spec.task`.

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from wickguard.records import Cost, Lane, Outcome
+from wickguard.records import Company, Cost, Lane, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,20 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call as the backend sees it: which model, what to run, under which limits, in which lane."""
+    """One call as the backend sees it: which model, what to run, under which limits, in which lane.
+
+    trial: it may be poison; its worker ends with it, whatever happens. expected_s: CPU-seconds that it is expected to take.
+    company: the calls that share its slot.
+    """
 
     call_id: str
     model: str
     payload: bytes
     limits: Cost
     lane: Lane
+    trial: bool = False
+    expected_s: float = 0.0
+    company: Company | None = None
 
 
 class EmbedPayload(msgspec.Struct, frozen=True, tag="embed", tag_field="task", forbid_unknown_fields=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wickguard.control.bucket import grains
 from wickguard.control.fair_queue import FairQueue, Ticket
 from wickguard.records import Lane
 
@@ -104,7 +105,7 @@ def test_the_backlog_is_the_sum_of_what_waits_when_calls_come_and_go(steps: list
             queue.settle(running.pop(), price)
         assert len(queue) == len(waiting)
         for name in "0123":
-            own = sum(ticket.price_s for ticket in waiting.values() if ticket.tenant == name)
-            assert abs(queue.backlog_s(name, Lane.SHORT) - own) < 1e-6
+            own = sum(grains(ticket.price_s) for ticket in waiting.values() if ticket.tenant == name)
+            assert queue.backlog_s(name, Lane.SHORT) == own
         held = sum(len(tenant.waiting[Lane.SHORT]) for tenant in queue._active.values())
         assert held <= 2 * len(waiting)

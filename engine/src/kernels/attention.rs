@@ -4,7 +4,8 @@
 //! second-level cache, scores, softmax and the weighted sum of values follow one another. So no n x n matrix ever
 //! exists: the memory is O(n * (block + 2 * head width)), known before and handed in by the caller.
 //! The scale 1 / sqrt(head width) is expected to be in the query already. Must not know about batches or padding:
-//! every token attends to every token of its text (Vaswani et al., 2017, without a mask).
+//! every token attends to every token of its text (Vaswani et al., 2017, without a mask), its scores changed by a bias
+//! where a model has one.
 
 use super::activation::exp;
 use super::lanes::{Lanes, WIDTH, Wide};
@@ -49,6 +50,21 @@ pub fn scratch_len(tokens: usize, shape: Heads) -> Option<usize> {
 /// # Panics
 /// If a slice is shorter than the sizes say.
 pub fn attend(qkv: &[f32], tokens: usize, shape: Heads, scratch: &mut [f32], out: &mut [f32]) {
+    attend_biased(qkv, tokens, shape, |_, _, _| (), scratch, out);
+}
+
+/// [`attend`], with `bias(head, query, scores)` called on each row of scores (one per key) before its softmax.
+///
+/// # Panics
+/// If a slice is shorter than the sizes say.
+pub fn attend_biased(
+    qkv: &[f32],
+    tokens: usize,
+    shape: Heads,
+    bias: impl Fn(usize, usize, &mut [f32]),
+    scratch: &mut [f32],
+    out: &mut [f32],
+) {
     let Heads { heads, width } = shape;
     let hidden = heads * width;
     assert!(qkv.len() == tokens * 3 * hidden && out.len() == tokens * hidden, "attention sizes differ");
@@ -75,6 +91,9 @@ pub fn attend(qkv: &[f32], tokens: usize, shape: Heads, scratch: &mut [f32], out
             let rows = block.min(tokens - first);
             let query = Rows { data: &qkv[first * stride + column..], stride };
             matmul(query, rows, keys, Finish::Nothing, scores, padded);
+            for (r, row) in scores.chunks_exact_mut(padded).take(rows).enumerate() {
+                bias(head, first + r, &mut row[..tokens]);
+            }
             matmul_weights(scores, rows, padded, values, sums);
             for r in 0..rows {
                 let to = &mut out[(first + r) * hidden + column..][..width];
@@ -85,8 +104,8 @@ pub fn attend(qkv: &[f32], tokens: usize, shape: Heads, scratch: &mut [f32], out
 }
 
 /// Softmax over each row of scores, then the weighted sum of the values. The division by the sum of the weights is
-/// done on the result, which is narrower than the scores.
-fn matmul_weights(scores: &mut [f32], rows: usize, padded: usize, values: Packed<'_>, sums: &mut [f32]) {
+/// done on the result, which is narrower than the scores. At most `MOST_ROWS` rows.
+pub(super) fn matmul_weights(scores: &mut [f32], rows: usize, padded: usize, values: Packed<'_>, sums: &mut [f32]) {
     let wide = values.n.next_multiple_of(PANEL);
     let mut totals = [0.0_f32; MOST_ROWS];
     for (total, row) in totals.iter_mut().zip(scores.chunks_exact_mut(padded).take(rows)) {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+from tests.applicants import ticket
+
 from wickguard.control.fair_queue import FairQueue, Ticket
 from wickguard.records import Lane
-
-
-def ticket(name: str, tenant: str, price_s: float = 1.0, *, due: float = 100.0, lane: Lane = Lane.SHORT) -> Ticket:
-    """A waiting call."""
-    return Ticket(name, tenant, lane, price_s, 1, due)
 
 
 def always(_: Ticket) -> bool:
@@ -112,12 +112,12 @@ def test_nothing_is_left_when_callers_leave() -> None:
     queue = FairQueue()
     queue.push(ticket("a0", "a", 0.1))
     queue.push(ticket("a1", "a", 0.2))
-    assert queue.contenders(Lane.SHORT, "b") == 1
+    assert queue.ahead_s("b", Lane.SHORT, 0.1) == pytest.approx(0.1)
     assert queue.remove("a0")
     assert not queue.remove("a0")
     assert queue.remove("a1")
     assert (len(queue), queue.backlog_s("a", Lane.SHORT), queue.total_s(Lane.SHORT)) == (0, 0.0, 0.0)
-    assert queue.contenders(Lane.SHORT, "b") == 0
+    assert queue.ahead_s("b", Lane.SHORT, 0.1) == 0.0
 
 
 def test_memory_is_bounded_when_callers_queue_and_leave_behind_one_that_stays() -> None:
@@ -143,3 +143,52 @@ def test_memory_is_bounded_when_identities_are_sprayed() -> None:
         queue.settle(found, 2.0)
     assert len(queue._idle) <= 10
     assert len(queue._active) == 1
+
+
+def test_a_tenant_is_served_twice_as_much_when_its_weight_is_two() -> None:
+    """Of compute-seconds, while both wait."""
+    queue = FairQueue()
+    for number in range(30):
+        queue.push(replace(ticket(f"two{number}", "two"), weight=2.0))
+        queue.push(ticket(f"one{number}", "one"))
+    order = drain(queue)
+    assert sum(name.startswith("two") for name in order[:30]) == 20
+
+
+def test_long_calls_get_their_floor_when_short_ones_never_end() -> None:
+    """A quarter of the compute-seconds, although the counters of short callers are lower."""
+    queue = FairQueue(long_floor=0.25)
+    for number in range(200):
+        queue.push(ticket(f"short{number}", f"tenant{number}", 0.1))
+    for number in range(20):
+        queue.push(ticket(f"long{number}", "long", 1.0, lane=Lane.LONG))
+    order = drain(queue)
+    until = next(place for place, name in enumerate(order) if all(one.startswith("long") for one in order[place:]))
+    long = sum(1.0 for name in order[:until] if name.startswith("long"))
+    assert long / (long + 20.0) == pytest.approx(0.25, abs=0.05)
+
+
+def test_long_calls_get_nothing_for_the_past_when_none_of_them_waited() -> None:
+    """The floor is a share of what is handed out while they wait."""
+    queue = FairQueue(long_floor=0.25)
+    for number in range(100):
+        queue.push(ticket(f"before{number}", "a", 0.1))
+    drain(queue)
+    for number in range(8):
+        queue.push(ticket(f"long{number}", "b", 1.0, lane=Lane.LONG))
+        queue.push(ticket(f"short{number}", f"c{number}", 1.0))
+    assert sum(name.startswith("long") for name in drain(queue)[:8]) <= 4
+
+
+def test_work_ahead_is_what_fair_sharing_puts_first_when_others_wait() -> None:
+    """All of its own, and of every other tenant no more than that and itself; weighted; of its lane only."""
+    queue = FairQueue()
+    for number in range(10):
+        queue.push(ticket(f"a{number}", "a", 1.0))
+    queue.push(ticket("b0", "b", 0.5))
+    queue.push(ticket("l0", "c", 5.0, lane=Lane.LONG))
+    assert queue.ahead_s("new", Lane.SHORT, 2.0) == pytest.approx(2.0 + 0.5)
+    assert queue.ahead_s("b", Lane.SHORT, 2.0) == pytest.approx(0.5 + 2.5)
+    assert queue.ahead_s("a", Lane.SHORT, 1.0) == pytest.approx(10.0 + 0.5)
+    assert queue.ahead_s("new", Lane.SHORT, 2.0, weight=4.0) == pytest.approx(0.5 + 0.5)
+    assert queue.ahead_s("new", Lane.LONG, 1.0) == pytest.approx(1.0)
