@@ -21,15 +21,20 @@ from wickguard.control.terms import TenantSettings
 from wickguard.deadline import Deadline
 from wickguard.guard.admit import Admission, Machine
 from wickguard.guard.embedding import token_bound
+from wickguard.guard.forecasting import reach
 from wickguard.guard.identity import load_keys
 from wickguard.guard.price import Pricer
 from wickguard.guard.standing import Standings, Tenancy
-from wickguard.modality import text
+from wickguard.modality import image, image_header, series, text
 from wickguard.policy.schema import Policy
-from wickguard.records import Call, Caller, Lane, Pool, Quote
+from wickguard.records import Call, Caller, Features, Lane, Pool, Quote
+from wickguard.units import KIB
 
 # A median request, for the credit of callers that nobody knows yet: one paragraph.
 _MEDIAN_BYTES = 512
+# Or a picture for a screen, as JPEG.
+_MEDIAN_PICTURE = (1024, 768)
+_MEDIAN_FILE = 200 * KIB
 
 
 def build_admission(
@@ -49,12 +54,11 @@ def build_admission(
 
 def build_standings(policy: Policy, models: Mapping[str, ModelSpec], pricer: Pricer, machine: Machine) -> Standings:
     """Who has which limits."""
-    sample = text.synthesize([_MEDIAN_BYTES])
     dearest = median = 0.0
     for spec in models.values():
-        bound = token_bound(spec)
-        dearest = max(dearest, _reserve_s(pricer, spec, text.largest(policy.text, bound), machine))
-        median = max(median, _reserve_s(pricer, spec, text.measure(sample, bound), machine))
+        largest, ordinary = _samples(policy, spec)
+        dearest = max(dearest, _reserve_s(pricer, spec, largest, machine))
+        median = max(median, _reserve_s(pricer, spec, ordinary, machine))
     ladder = Ladder(policy.quota.ladder(policy.capacity, min(dearest, policy.price.max_cpu_s), median))
     local = policy.identity.anonymous == "loopback" and not policy.identity.keys
     keys = load_keys(Path(policy.identity.keys)) if policy.identity.keys else {}
@@ -68,7 +72,23 @@ def build_standings(policy: Policy, models: Mapping[str, ModelSpec], pricer: Pri
     return Standings(ladder, tenancy, local=local)
 
 
-def _reserve_s(pricer: Pricer, spec: ModelSpec, features: text.TextFeatures, machine: Machine) -> float:
+def _samples(policy: Policy, spec: ModelSpec) -> tuple[Features, Features]:
+    """The dearest request for a model inside the envelope, and an ordinary one."""
+    if spec.image is not None:
+        size = spec.image.height, spec.image.width
+        ordinary = image_header.Header(image_header.Kind.JPEG, *_MEDIAN_PICTURE, 1, 24, 1)
+        return image.largest(policy.image, policy.edge.max_body_bytes, size), image.measure(
+            ordinary, _MEDIAN_FILE, size
+        )
+    if spec.series is not None:
+        seen = reach(spec.series)
+        ordinary_series = series.measure([seen.context], seen.piece, spec.series.samples, seen)
+        return series.largest(policy.series, seen), ordinary_series
+    bound = token_bound(spec)
+    return text.largest(policy.text, bound), text.measure(text.synthesize([_MEDIAN_BYTES]), bound)
+
+
+def _reserve_s(pricer: Pricer, spec: ModelSpec, features: Features, machine: Machine) -> float:
     caller = Caller("nobody", Pool.ANONYMOUS, "")
     quote = pricer.price(Call("", "", caller, spec.name, b"", features, Deadline(0.0)))
     # What is dearer than any call may be is refused before it reaches a quota.

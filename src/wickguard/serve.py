@@ -20,15 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server as GranianServer
 
 from wickguard import clock
 from wickguard.assembly import build_admission
-from wickguard.backend import EmbedPayload, Job, ModelSpec
-from wickguard.cost import analytic
+from wickguard.backend import Job, ModelSpec
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
 from wickguard.dialect.tei import Tei
@@ -36,15 +34,18 @@ from wickguard.errors import ConfigError, ModelError, WickguardError
 from wickguard.guard.admit import Admission
 from wickguard.guard.asgi import Application, Surface
 from wickguard.guard.batch import Batches
+from wickguard.guard.classification import Classification
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import InFlight
 from wickguard.guard.embedding import Embedding, EmbeddingMerger
+from wickguard.guard.forecasting import Forecasting
 from wickguard.guard.heartbeat import beat
 from wickguard.guard.identity import Identity
 from wickguard.guard.lessons import Lessons
 from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
+from wickguard.guard.warmup import warm_up
 from wickguard.models import ModelSource
 from wickguard.policy.schema import Policy
 from wickguard.records import Cost, Lane, OutcomeKind
@@ -65,8 +66,7 @@ from wickguard.workers.pool import Pool
 from wickguard.workers.settings import ZygoteSpec
 from wickguard.workers.tier import Tier
 
-# The call whose CPU time tells the machine's speed: long enough that overheads are small, short enough for any model.
-_WARMUP_TOKENS = 128
+# Calls whose CPU time tells the machine's speed.
 _WARMUP_CALLS = 5
 # Descriptors that the front needs beside its connections: workers' sockets and pidfds, logs, the loop.
 _OTHER_FILES = 256
@@ -163,9 +163,7 @@ async def serve_until_signal(options: Options, announce: Sequence[Callable[[Runn
 
 async def measure_speed(pool: Pool, spec: ModelSpec) -> float:
     """Floating-point operations per second of one core, from a few calls of known size in the cage. Raises ModelError."""
-    tokens = min(_WARMUP_TOKENS, spec.max_tokens)
-    ids = [index % spec.vocab for index in range(1, tokens - spec.special_tokens + 1)]
-    payload = msgspec.msgpack.encode(EmbedPayload([ids], truncate=False, normalize=True, encoding="float"))
+    payload, flops = warm_up(spec)
     limits = Cost(cpu_s=60.0, wall_s=120.0, peak_bytes=512 * MIB)
     seconds: list[float] = []
     for number in range(_WARMUP_CALLS):
@@ -173,7 +171,7 @@ async def measure_speed(pool: Pool, spec: ModelSpec) -> float:
         if outcome.kind is not OutcomeKind.COMPLETED:
             raise ModelError(f"{spec.name} can't compute: its first call ended as {outcome.kind} ({outcome.detail})")
         seconds.append(outcome.usage.cpu_s)
-    return analytic.flops(spec, tokens, tokens * tokens) / max(1e-6, statistics.median(seconds))
+    return flops / max(1e-6, statistics.median(seconds))
 
 
 def _listeners(policy: Policy, metrics: Metrics, closing: contextlib.ExitStack) -> Fanout:
@@ -216,7 +214,13 @@ def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict
         identity=Identity(policy.identity),
         edge=policy.edge,
         flight=InFlight(policy.edge),
-        decoder=Decoder({Service.EMBED: Embedding(pool.models, dialects, policy.text)}),
+        decoder=Decoder(
+            {
+                Service.EMBED: Embedding(pool.models, dialects, policy.text),
+                Service.CLASSIFY: Classification(pool.models, policy.image),
+                Service.FORECAST: Forecasting(pool.models, policy.series),
+            }
+        ),
         pricer=pricer,
         admission=admission,
         backend=Batches(pool, EmbeddingMerger()),

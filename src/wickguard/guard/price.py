@@ -10,9 +10,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from wickguard.backend import ModelSpec
-from wickguard.cost import analytic
+from wickguard.cost import analytic, image, series
+from wickguard.modality.image import ImageFeatures
+from wickguard.modality.series import SeriesFeatures
+from wickguard.modality.tensor import PixelFeatures
 from wickguard.modality.text import TextFeatures
-from wickguard.records import Call, Cost, Lane, Quote
+from wickguard.records import Call, Cost, Features, Lane, Quote
 from wickguard.rejection import Reason, Rejection
 
 
@@ -40,9 +43,10 @@ class Pricer:
         """The quote for `call`, or a refusal when it needs more than any call may have."""
         settings = self._settings
         speed = self._speed.get(call.model)
-        if speed is None or not isinstance(call.features, TextFeatures):
+        spec = self._models.get(call.model)
+        quote = None if speed is None or spec is None else _quote(spec, call.features, speed, settings)
+        if quote is None:
             return self._maximum()
-        quote = analytic.quote(self._models[call.model], call.features, speed, settings)
         if quote.expected.cpu_s > settings.max_cpu_s:
             return Rejection(
                 Reason.UNAFFORDABLE, "the call would take too long", limit=settings.max_cpu_s,
@@ -61,3 +65,18 @@ class Pricer:
         settings = self._settings
         most = Cost(settings.max_cpu_s, settings.max_cpu_s * settings.wall_factor, settings.max_bytes)
         return Quote(most, most, most, Lane.LONG, "unknown", analytic.SPREAD)
+
+
+def _quote(spec: ModelSpec, features: Features, speed: float, settings: analytic.PriceSettings) -> Quote | None:
+    """The quote by the kind of features; None for a kind that no curve is for."""
+    match features:
+        case TextFeatures():
+            return analytic.quote(spec, features, speed, settings)
+        case ImageFeatures():
+            return image.quote(spec, features, speed, settings)
+        case PixelFeatures():
+            return image.quote_pixels(spec, features, speed, settings)
+        case SeriesFeatures():
+            return series.quote(spec, features, speed, settings)
+        case _:
+            return None
