@@ -25,9 +25,10 @@ from wickguard.dialect.task import Dialect
 from wickguard.dialect.tei import Tei
 from wickguard.guard.admit import Admission, Machine
 from wickguard.guard.asgi import Application, Surface
+from wickguard.guard.batch import Batches
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import EdgeSettings, InFlight
-from wickguard.guard.embedding import Embedding
+from wickguard.guard.embedding import Embedding, EmbeddingMerger
 from wickguard.guard.head import Head, Message, Scope
 from wickguard.guard.identity import Identity, IdentitySettings
 from wickguard.guard.lessons import Lessons
@@ -328,7 +329,8 @@ def rig(
         identity=Identity(settings.identity), edge=settings.edge, flight=InFlight(settings.edge),
         decoder=Decoder({Service.EMBED: Embedding(backend.models, dialects, settings.text)}),
         pricer=Pricer(backend.models, SPEED, settings.price),
-        admission=admission, backend=backend, lessons=Lessons(admission.surcharge, lambda model, feature_class: None),
+        admission=admission, backend=Batches(backend, EmbeddingMerger()),
+        lessons=Lessons(admission.surcharge, lambda model, feature_class: None),
     )  # fmt: skip
     metrics, heard = Metrics(), list[Event]()
 
@@ -337,7 +339,7 @@ def rig(
         metrics(event)
 
     pipeline, status = Pipeline(stages, emit), FakeStatus(backend)
-    surface = Surface(stages, pipeline, dialects, OpenAI().render_models, metrics, status, emit)
+    surface = Surface(pipeline, dialects, OpenAI().render_models, metrics, status, emit)
     return Rig(backend, status, stages, pipeline, Application(surface), metrics, heard)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import functools
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,13 +78,15 @@ def _add_key(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    policy = load(options.policy) if options.policy else Policy()
-    if options.keys:
-        identity = dataclasses.replace(policy.identity, keys=str(options.keys))
-        policy = dataclasses.replace(policy, identity=identity)
+    read = functools.partial(_read_policy, options.policy, options.keys)
+    # Whoever has no file to change expects SIGHUP to end the server, as when a terminal is closed.
+    reread = read if options.policy or options.keys else None
+    policy = read()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("wickguard").setLevel(logging.INFO)
     models = [resolve(argument) for argument in options.model] or demo_models()
     names = ", ".join(model.name for model in models)
-    chosen = Options(policy, models, options.host, options.port)
+    chosen = Options(policy, models, options.host, options.port, reread)
     with _CONSOLE.status(f"loading {names} and starting workers ...") as status:
 
         def announce(running: Running) -> None:
@@ -92,6 +96,13 @@ def _serve(options: argparse.Namespace) -> int:
         asyncio.run(serve_until_signal(chosen, [announce]))
     _CONSOLE.print("stopped: every call settled, every process ended")
     return 0
+
+
+def _read_policy(path: Path | None, keys: Path | None) -> Policy:
+    policy = load(path) if path else Policy()
+    if keys is None:
+        return policy
+    return dataclasses.replace(policy, identity=dataclasses.replace(policy.identity, keys=str(keys)))
 
 
 def _welcome(running: Running) -> None:

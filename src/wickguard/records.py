@@ -164,9 +164,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What settling did: what the tenant was charged, and what it got back of what was reserved, in compute-seconds."""
+    """What settling did: what the tenant was charged, and what it got back of what was reserved, in compute-seconds.
+
+    tokens: those that were counted.
+    """
 
     call_id: str
     outcome: OutcomeKind
     charged_s: float
     refunded_s: float
+    tokens: int = 0

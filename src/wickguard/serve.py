@@ -25,7 +25,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as GranianServer
 
 from wickguard import clock
-from wickguard.assembly import build_admission
+from wickguard.assembly import Ground, build_admission, build_decoder, build_pricer, survey
 from wickguard.backend import Job, ModelSpec
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
@@ -34,21 +34,17 @@ from wickguard.errors import ConfigError, ModelError, WickguardError
 from wickguard.guard.admit import Admission
 from wickguard.guard.asgi import Application, Surface
 from wickguard.guard.batch import Batches
-from wickguard.guard.classification import Classification
-from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import InFlight
-from wickguard.guard.embedding import Embedding, EmbeddingMerger
-from wickguard.guard.forecasting import Forecasting
+from wickguard.guard.embedding import EmbeddingMerger
 from wickguard.guard.heartbeat import beat
 from wickguard.guard.identity import Identity
 from wickguard.guard.lessons import Lessons
 from wickguard.guard.pipeline import Pipeline, Stages
-from wickguard.guard.price import Pricer
-from wickguard.guard.routes import Service
 from wickguard.guard.warmup import warm_up
 from wickguard.models import ModelSource
 from wickguard.policy.schema import Policy
 from wickguard.records import Cost, Lane, OutcomeKind
+from wickguard.takeover import Takeover
 from wickguard.telemetry.audit import AuditLog
 from wickguard.telemetry.events import (
     AuditDropped,
@@ -74,12 +70,13 @@ _OTHER_FILES = 256
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line chose."""
+    """What the command line chose. reread: the policy as its files say now, for SIGHUP; None when it has no file."""
 
     policy: Policy
     models: Sequence[ModelSource]
     host: str
     port: int
+    reread: Callable[[], Policy] | None = None
 
 
 @dataclass(slots=True)
@@ -90,6 +87,7 @@ class Running:
     admission: Admission
     loaded_at: dict[str, int]
     url: str
+    takeover: Takeover | None = None
     serving: asyncio.Task[None] | None = None
 
     def started(self) -> bool:
@@ -120,15 +118,18 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
             speeds = {name: await measure_speed(pool, spec) for name, spec in pool.models.items()}
             openai = OpenAI()
             dialects: dict[str, Dialect] = {"openai": openai, "tei": Tei()}
-            stages = _stages(policy, pool, speeds, dialects, emit)
+            ground = Ground(pool.models, speeds, dialects)
+            stages = _stages(policy, pool, ground, emit)
             pipeline = Pipeline(stages, emit)
             scheme = "https" if policy.server.tls_cert else "http"
             now = int(clock.utc())
             running = Running(
                 pool, stages.admission, dict.fromkeys(pool.models, now), f"{scheme}://{options.host}:{options.port}"
             )
+            if options.reread is not None:
+                running.takeover = Takeover(policy, options.reread, pipeline, ground, emit)
             _observe(metrics, running, stages)
-            surface = Surface(stages, pipeline, dialects, openai.render_models, metrics, running, emit)
+            surface = Surface(pipeline, dialects, openai.render_models, metrics, running, emit)
             server = _http_server(Application(surface), options)
             serving = running.serving = asyncio.create_task(server.serve())
             heart = asyncio.create_task(beat(stages.admission.gate.parts.surge))
@@ -145,18 +146,26 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
 
 
 async def serve_until_signal(options: Options, announce: Sequence[Callable[[Running], None]] = ()) -> None:
-    """Serve until SIGTERM or SIGINT. Everything in `announce` is told of the running server."""
-    stop = asyncio.Event()
+    """Serve until SIGTERM or SIGINT. Everything in `announce` is told of the running server.
+
+    SIGHUP takes the policy over as its file says now; without a file it ends the process, as it does by default.
+    """
+    stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if options.reread is not None:
+        loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with running_server(options) as running:
         for tell in announce:
             tell(running)
+        reloading = asyncio.create_task(running.takeover.run(reload)) if running.takeover is not None else None
         ends: set[asyncio.Task[Any]] = {asyncio.create_task(stop.wait())}
         if running.serving is not None:
             ends.add(running.serving)
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if reloading is not None:
+            reloading.cancel()
         if not stop.is_set():
             raise WickguardError("the HTTP server ended by itself")
 
@@ -202,9 +211,11 @@ def _tell_of_workers(emit: Fanout, event: workers.WorkerEvent) -> None:
             pass
 
 
-def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict[str, Dialect], emit: Fanout) -> Stages:
-    pricer = Pricer(pool.models, speeds, policy.price)
-    admission = build_admission(policy, pool.models, pricer, lambda: emit(SwarmSeen(at=clock.utc())))
+def _stages(policy: Policy, pool: Pool, ground: Ground, emit: Fanout) -> Stages:
+    pricer = build_pricer(policy, ground)
+    site = survey(policy, pool.models, pricer)
+    emit(site.event())
+    admission = build_admission(policy, site, lambda: emit(SwarmSeen(at=clock.utc())))
     lessons = Lessons(
         admission.surcharge,
         lambda model, feature_class: emit(PriceDrifted(at=clock.utc(), model=model, feature_class=feature_class)),
@@ -214,13 +225,7 @@ def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict
         identity=Identity(policy.identity),
         edge=policy.edge,
         flight=InFlight(policy.edge),
-        decoder=Decoder(
-            {
-                Service.EMBED: Embedding(pool.models, dialects, policy.text),
-                Service.CLASSIFY: Classification(pool.models, policy.image),
-                Service.FORECAST: Forecasting(pool.models, policy.series),
-            }
-        ),
+        decoder=build_decoder(policy, ground),
         pricer=pricer,
         admission=admission,
         backend=Batches(pool, EmbeddingMerger()),

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +66,21 @@ class Server:
     """A running `wickguard serve`."""
 
     def __init__(
-        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0
+        self,
+        folder: Path,
+        policy: str = "",
+        *,
+        keys: Path | None = None,
+        tls: bool = False,
+        max_files: int = 0,
+        models: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
         command: list[str | Path] = [WICKGUARD, "serve", folder / "policy.toml", "--port", str(self.port)]
+        for model in models:
+            command += ["--model", model]
         if keys is not None:
             command += ["--keys", keys]
         if max_files:

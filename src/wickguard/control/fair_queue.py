@@ -63,12 +63,16 @@ class FairQueue:
         self._tickets: dict[str, Ticket] = {}
         self._max_idle = max_idle
         self._sequence = 0
-        self._floor = {Lane.LONG: long_floor, Lane.SHORT: 1.0 - long_floor}
+        self.adopt(long_floor)
         # What each lane was handed out, over its part; the long lane is owed while it is behind.
         self._handed = dict.fromkeys(Lane, 0.0)
 
     def __len__(self) -> int:
         return len(self._tickets)
+
+    def adopt(self, long_floor: float) -> None:
+        """Another floor from now on."""
+        self._floor = {Lane.LONG: long_floor, Lane.SHORT: 1.0 - long_floor}
 
     def backlog_s(self, tenant: str, lane: Lane) -> float:
         """Predicted seconds of work that `tenant` has waiting in `lane`."""

@@ -112,6 +112,12 @@ class Gate:
         self._waiting: dict[str, _Candidate] = {}
         self._running: dict[str, _Run] = {}
 
+    def adopt(self, settings: AdmissionSettings) -> None:
+        """Other settings from now on; what waits and runs keeps what it holds."""
+        self.settings = settings
+        self._queue.adopt(settings.long_floor)
+        self._parts.memory.adopt(settings.tenant_memory_share)
+
     @property
     def parts(self) -> Parts:
         """The algorithms, for whoever observes them."""

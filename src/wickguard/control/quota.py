@@ -137,6 +137,10 @@ class Quota:
     def __len__(self) -> int:
         return len(self._leases)
 
+    def adopt(self, settings: QuotaSettings) -> None:
+        """Other settings from now on; limits come with every call anyway."""
+        self._settings = settings
+
     @property
     def roll(self) -> Roll:
         """The accounts of identities that nobody vouches for."""

@@ -134,6 +134,11 @@ class Admission:
         self._waiters: dict[str, _Waiter] = {}
         self.draining = False
 
+    def adopt(self, standings: Standings, machine: Machine) -> None:
+        """Other limits from now on; what was spent, what waits and what runs is kept."""
+        self._standings = standings
+        self._machine = machine
+
     @property
     def gate(self) -> Gate:
         """The gate, for whoever observes it."""
