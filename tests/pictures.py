@@ -50,7 +50,9 @@ def animated(kind: str, frames: int = 3, size: tuple[int, int] = (64, 48)) -> by
 
 def scans(size: tuple[int, int], extra: int) -> bytes:
     """A progressive JPEG whose last scan comes `extra` times more."""
-    whole = saved(size, "JPEG", progressive=True)
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "JPEG", progressive=True)
+    whole = file.getvalue()
     last = whole.rindex(b"\xff\xda")
     return whole[:-2] + whole[last:-2] * extra + whole[-2:]
 

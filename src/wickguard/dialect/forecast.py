@@ -21,6 +21,7 @@ from wickguard.dialect.decoding import MAX_REST_BYTES, decode
 from wickguard.dialect.structure import scan
 from wickguard.modality.series import LARGEST_VALUE
 from wickguard.rejection import Reason, Rejection
+from wickguard.units import KIB
 
 DEFAULT_QUANTILES = (0.1, 0.5, 0.9)
 MAX_QUANTILES = 99
@@ -72,7 +73,8 @@ class ForecastTask:
 _REQUEST = msgspec.json.Decoder(ForecastRequest)
 _SKIMMED = msgspec.json.Decoder(_Skim)
 _ONE = msgspec.json.Decoder(list[_Value | None])
-_MANY = msgspec.json.Decoder(list[list[_Value | None]])
+_PIECE_BYTES = 16 * KIB
+_BETWEEN = b" \t\r\n,"
 
 
 def parse(body: bytes, limits: SeriesLimits) -> ForecastTask | Rejection:
@@ -115,16 +117,42 @@ def _decode_series(data: bytes, limits: SeriesLimits) -> list[bytes] | Rejection
             Reason.OUT_OF_ENVELOPE, "too many points", "series", limit=limits.max_points, seen=counts.commas + 1,
             unit="points", accepted=f"at most {limits.max_points} points in all",
         )  # fmt: skip
-    if counts.brackets > 1:
-        many = decode(_MANY, data, "series")
-        return many if isinstance(many, Rejection) else [_pack(one) for one in many]
-    one = decode(_ONE, data, "series")
-    return one if isinstance(one, Rejection) else [_pack(one)]
+    if counts.brackets == 1:
+        one = _pack(data, "series")
+        return one if isinstance(one, Rejection) else [one]
+    found: list[bytes] = []
+    # The decoder has found the whole to be valid JSON: between the outer brackets there are lists, or what is refused here.
+    at = 1
+    while (start := data.find(b"[", at)) >= 0:
+        end = data.find(b"]", start)
+        if data.count(b"[", start + 1, end) or data[at:start].strip(_BETWEEN):
+            break
+        one = _pack(data[start : end + 1], f"series[{len(found)}]")
+        if isinstance(one, Rejection):
+            return one
+        found.append(one)
+        at = end + 1
+    if data[at:].strip(_BETWEEN) != b"]":
+        return Rejection(
+            Reason.MALFORMED, "wrong type", "series", accepted="lists of numbers and nulls, not deeper ones"
+        )
+    return found
 
 
-def _pack(values: list[float | None]) -> bytes:
-    present = [math.nan if value is None else value for value in values]
-    return struct.pack(f"<{len(present)}f", *present)
+def _pack(data: bytes, field: str) -> bytes | Rejection:
+    """One list of numbers as f32, a piece at a time: as objects they would take sixteen times the bytes of the body."""
+    packed = bytearray()
+    at, last = data.index(b"[") + 1, data.rindex(b"]")
+    while at < last:
+        cut = data.find(b",", min(at + _PIECE_BYTES, last), last)
+        end = last if cut < 0 else cut
+        values = decode(_ONE, b"[" + data[at:end] + b"]", field)
+        if isinstance(values, Rejection):
+            return values
+        present = (math.nan if value is None else value for value in values)
+        packed += struct.pack(f"<{len(values)}f", *present)
+        at = end + 1
+    return bytes(packed)
 
 
 def render(result: ForecastResult, usage: dict[str, int]) -> bytes:
