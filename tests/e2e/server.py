@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,14 @@ class Server:
     """A running `wickguard serve`."""
 
     def __init__(
-        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0
+        self,
+        folder: Path,
+        policy: str = "",
+        *,
+        keys: Path | None = None,
+        tls: bool = False,
+        max_files: int = 0,
+        models: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
         self.tls = tls
@@ -79,6 +87,8 @@ class Server:
             str(self.port),
             "--no-calibrate",
         ]
+        for model in models:
+            command += ["--model", model]
         if keys is not None:
             command += ["--keys", keys]
         if max_files:
