@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +66,9 @@ class Server:
     """A running `wickguard serve`."""
 
     def __init__(
-        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0
-    ) -> None:
+        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0,
+        arguments: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
@@ -79,6 +81,7 @@ class Server:
             str(self.port),
             "--no-calibrate",
         ]
+        command += arguments
         if keys is not None:
             command += ["--keys", keys]
         if max_files:
