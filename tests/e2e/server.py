@@ -66,15 +66,9 @@ class Server:
     """A running `wickguard serve`."""
 
     def __init__(
-        self,
-        folder: Path,
-        policy: str = "",
-        *,
-        keys: Path | None = None,
-        tls: bool = False,
-        max_files: int = 0,
-        models: Sequence[str] = (),
-    ) -> None:
+        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0,
+        arguments: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
@@ -87,8 +81,7 @@ class Server:
             str(self.port),
             "--no-calibrate",
         ]
-        for model in models:
-            command += ["--model", model]
+        command += arguments
         if keys is not None:
             command += ["--keys", keys]
         if max_files:
