@@ -85,8 +85,7 @@ async def find_prices(
             found.notes.extend(_changed(content, speed, path))
         elif policy.price.calibrate:
             content = await calibrate(pool, subject, policy, tell)
-            store.save(path, content)
-            found.notes.append(f"{source.name}: {summary(content)}; kept in {path}")
+            found.notes.append(f"{source.name}: {summary(content)}; {_keep(path, content)}")
         else:
             found.priced[source.name] = priced_analytically(subject.spec, speed)
             continue
@@ -232,6 +231,15 @@ async def _run(pool: Pool, name: str, sweep: Sweep[Any], policy: Policy, tell: T
         await asyncio.gather(*tasks, return_exceptions=True)
     tell(name, 1.0)
     return runs
+
+
+def _keep(path: Path, content: store.CostFile) -> str:
+    """Save a calibration for the next start; who can't write serves all the same, and measures again next time."""
+    try:
+        store.save(path, content)
+    except ConfigError as error:
+        return f"not kept for the next start ({error}); set [calibration] cost_dir to a directory that can be written"
+    return f"kept in {path}"
 
 
 def _changed(content: store.CostFile, speed: float, path: Path) -> list[str]:

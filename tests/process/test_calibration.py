@@ -95,6 +95,14 @@ def test_a_model_is_calibrated_when_it_is_served_for_the_first_time(tmp_path: Pa
     assert store.load(path, identify(SOURCE)).model == SOURCE.name
 
 
+def test_the_server_starts_when_its_calibration_can_not_be_kept(tmp_path: Path) -> None:
+    """A read-only home: the prices hold for this run, and the operator is told what to do."""
+    (tmp_path / "costs").write_text("in the way")
+    prices, _ = asyncio.run(prices_of([SOURCE], policy_of(tmp_path / "costs")))
+    assert "cost_dir" in prices.notes[0]
+    assert prices.priced[SOURCE.name].curve.bands["text"][0].spread != ASSUMED_SPREAD
+
+
 def test_prices_are_analytic_when_the_operator_wants_no_calibration(tmp_path: Path) -> None:
     """The speed of one core is measured all the same; the spread is the assumed one."""
     policy = policy_of(tmp_path)

@@ -8,6 +8,7 @@ Promises that a file is whole or not there. It must not know how a calibration i
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import tempfile
@@ -137,11 +138,15 @@ def model_of(path: Path) -> str:
 
 
 def default_path(folder: str, name: str, identity: Identity, environment: Mapping[str, str]) -> Path:
-    """Where the cost file of a model is kept: in `folder`, or in the user's state directory (XDG)."""
+    """Where the cost file of a model is kept: in `folder`, or in the user's state directory (XDG).
+
+    The name holds a digest of the whole identity, so that after an upgrade the model is measured again, not refused.
+    """
     state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "/")) / ".local" / "state")
     base = Path(folder) if folder else Path(state) / "wickguard" / "costs"
     readable = re.sub(r"[^\w.-]", "_", name)[:100]
-    return base / f"{readable}-{identity.weights.rpartition(':')[2][:12]}.json"
+    digest = hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
+    return base / f"{readable}-{digest[:12]}.json"
 
 
 def _read(path: Path) -> CostFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,10 +147,16 @@ def test_the_old_file_stays_when_the_new_one_can_not_be_encoded(tmp_path: Path) 
     ],
 )
 def test_files_are_kept_apart_when_models_differ(folder: str, environment: dict[str, str], where: str) -> None:
-    """By name and weights; a name can't climb out of the directory."""
+    """By name and by everything that a file holds for; a name can't climb out of the directory."""
     path = store.default_path(folder, "../org/model v2", HERE, environment)
     assert path.parent == Path(where)
-    assert path.name == ".._org_model_v2-ab12cd34ef56.json"
+    assert re.fullmatch(r"\.\._org_model_v2-[0-9a-f]{12}\.json", path.name)
+    others = [{"weights": "w"}, {"engine": "e"}, {"threads": 2}, {"cpu": "c"}]
+    names = {
+        store.default_path(folder, "../org/model v2", msgspec.structs.replace(HERE, **change), environment).name
+        for change in others
+    }
+    assert len(names | {path.name}) == 5
 
 
 def test_tail_is_finite_when_a_calibration_is_stored() -> None:
