@@ -13,6 +13,7 @@ import pydoc_data.topics
 import random
 import re
 import sysconfig
+import unicodedata
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,8 @@ MOST = 1_500_000
 MANUALS = Path("/usr/share/man")
 LANGUAGES = ("de", "fr", "es", "it", "pt_BR", "pl", "tr", "ru", "ja", "ko")
 FEWEST = 20_000
+# Groff's letters for diacritical marks, as combining characters.
+_MARKS = {"`": "\u0300", "'": "\u0301", "^": "\u0302", "~": "\u0303", ":": "\u0308", "o": "\u030a", ",": "\u0327"}
 
 
 def readmes() -> Iterator[str]:
@@ -65,10 +68,23 @@ def manual(folder: str) -> Callable[[], Iterator[str]]:
     def pages() -> Iterator[str]:
         for path in sorted((MANUALS / folder).glob("man*/*.gz")):
             text = gzip.decompress(path.read_bytes()).decode(errors="ignore")
-            text = re.sub(r'^(\.\\"|\.TH|\').*$', "", text, flags=re.MULTILINE)
-            yield re.sub(r"\\f[BIRP]|\\-|^\.\w+ ?", "", text, flags=re.MULTILINE)
+            text = re.sub(r"^(\.\\\"|\.TH|'|\. ).*$|^\.\w+ ?", "", text, flags=re.MULTILINE)
+            yield rendered(text)
 
     return pages
+
+
+def rendered(text: str) -> str:
+    """Groff's escapes as a reader sees them: accents, quotes, dashes; fonts and spacing are dropped."""
+    text = re.sub(r"\\\(([`'^:~,/oa])(\w)", _accented, text)
+    text = re.sub(r"\\\[u([0-9A-F]{4})\]", lambda found: chr(int(found[1], 16)), text)
+    for escape, sign in (("\\(ss", "ß"), ("\\*(Aq", "'"), ("\\(aq", "'"), ("\\-", "-"), ("\\(co", "©"), ("\\e", "\\")):
+        text = text.replace(escape, sign)
+    return re.sub(r"\\f(\[\w*\]|\(..|.)|\\[&|%:]|\\\(..|\\\*\(..", "", text)
+
+
+def _accented(found: re.Match[str]) -> str:
+    return unicodedata.normalize("NFC", found[2] + _MARKS.get(found[1], ""))
 
 
 SOURCES: tuple[tuple[str, float, Callable[[], Iterator[str]]], ...] = (

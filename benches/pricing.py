@@ -25,6 +25,7 @@ from benches.report import Report
 from wickguard import calibrate
 from wickguard.backend import EmbedPayload, EmbedResult, Job, ModelSpec
 from wickguard.calibrate import Prices, find_prices
+from wickguard.control.drift import Drift, Watched, residual
 from wickguard.cost.calibration import CalibrationSettings, plan
 from wickguard.cost.text_sweep import sweep_of
 from wickguard.deadline import Deadline
@@ -149,8 +150,20 @@ def quality(report: Report, title: str, seen: Sequence[Seen]) -> None:
     reserved = sum(one.quote.reserve.cpu_s for one in seen) / sum(one.usage.cpu_s for one in seen)
     report.note(
         f"{sum(one.usage.cpu_s for one in seen):.0f} CPU-seconds in all; reserved was {reserved:.2f} times what was used; "
-        f"expected {sum(one.quote.expected.cpu_s for one in seen) / sum(one.usage.cpu_s for one in seen):.2f} times."
+        f"expected {sum(one.quote.expected.cpu_s for one in seen) / sum(one.usage.cpu_s for one in seen):.2f} times. "
+        f"Drift alarms: {alarms(seen, 1.0)} as it was, {alarms(seen, 1.35)} had every call cost 35 % more."
     )
+
+
+def alarms(seen: Sequence[Seen], factor: float) -> int:
+    """How often the drift detector of the model would have raised an alarm, had every call cost `factor` times as much."""
+    drift, count = Drift(), 0
+    for one in seen:
+        z = residual(max(1e-6, one.usage.cpu_s) * factor, one.quote.expected.cpu_s, one.quote.spread)
+        if drift.observe(Watched.MODEL, "m", one.quote.feature_class, z):
+            count += 1
+            drift.reset(Watched.MODEL, "m", one.quote.feature_class)
+    return count
 
 
 def speed_of_prices(report: Report, bench: Bench, corpus: Corpus) -> None:

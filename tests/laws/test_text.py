@@ -103,15 +103,19 @@ def test_counts_come_back_when_ids_are_synthesized(counts: list[int], seed: int)
 
 @given(st.text())
 def test_every_character_is_counted_once_when_a_text_is_measured(text: str) -> None:
-    """The kinds of characters are a partition."""
-    assert sum(count_kinds(text, text.encode())) == len(text)
+    """The kinds of characters are a partition; foreign letters are some of the letters."""
+    letters, *others, foreign = count_kinds(text, text.encode())
+    assert letters + sum(others) == len(text)
+    assert 0 <= foreign <= letters
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_kinds_add_up_when_texts_are_joined(left: str, right: str) -> None:
     """So that no text can be made cheaper by adding to it."""
     both = [a + b for a, b in zip(count_kinds(left, left.encode()), count_kinds(right, right.encode()), strict=True)]
-    assert list(count_kinds(left + right, (left + right).encode())) == both
+    joined = list(count_kinds(left + right, (left + right).encode()))
+    assert joined[:-1] == both[:-1]
+    assert joined[-1] >= both[-1]
 
 
 @given(TEXTS, st.text(max_size=200), st.integers(0, 7), PRICED, FACTORS)
