@@ -32,7 +32,9 @@ TAIL_SPREADS = 4.265
 TAIL_MARGIN = 0.25
 # Quantiles of fewer residuals than this say little: then those of the whole kind stand in, or of everything.
 LEAST_RESIDUALS = 100
-LEAST_SPREAD = 0.02
+# A calibration sees a machine for a minute; from day to day it differs by more than calls do within that minute. A smaller
+# spread would make every slow afternoon a drift.
+LEAST_SPREAD = 0.1
 # Prose varies in tokens per byte, and machines in speed: this spread is assumed where nothing was measured.
 ASSUMED_SPREAD = 0.25
 _ASSUMED_QUANTILE = 1.645
