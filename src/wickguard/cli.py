@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WickguardError as error:
         _CONSOLE.print("[bold red]wickguard:[/]", escape(str(error)), soft_wrap=True)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return code
 
 

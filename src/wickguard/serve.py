@@ -154,23 +154,40 @@ async def serve_until_signal(options: Options, announce: Sequence[Callable[[Runn
     SIGHUP takes the policy over as its file says now; without a file it ends the process, as it does by default.
     """
     stop, reload = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
+    loop, task, starting = asyncio.get_running_loop(), asyncio.current_task(), True
+
+    def end() -> None:
+        stop.set()
+        if starting and task is not None:
+            # Nobody is served yet, and a calibration takes half a minute.
+            task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
     if options.reread is not None:
         loop.add_signal_handler(signal.SIGHUP, reload.set)
-    async with running_server(options) as running:
-        for tell in announce:
-            tell(running)
-        reloading = asyncio.create_task(running.takeover.run(reload)) if running.takeover is not None else None
-        ends: set[asyncio.Task[Any]] = {asyncio.create_task(stop.wait())}
-        if running.serving is not None:
-            ends.add(running.serving)
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if reloading is not None:
-            reloading.cancel()
-        if not stop.is_set():
-            raise WickguardError("the HTTP server ended by itself")
+    try:
+        async with running_server(options) as running:
+            starting = False
+            for tell in announce:
+                tell(running)
+            await _until_the_end(running, stop, reload)
+    except asyncio.CancelledError:
+        if task is None or not (starting and stop.is_set()):
+            raise
+        task.uncancel()
+
+
+async def _until_the_end(running: Running, stop: asyncio.Event, reload: asyncio.Event) -> None:
+    reloading = asyncio.create_task(running.takeover.run(reload)) if running.takeover is not None else None
+    ends: set[asyncio.Task[Any]] = {asyncio.create_task(stop.wait())}
+    if running.serving is not None:
+        ends.add(running.serving)
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if reloading is not None:
+        reloading.cancel()
+    if not stop.is_set():
+        raise WickguardError("the HTTP server ended by itself")
 
 
 def _listeners(policy: Policy, metrics: Metrics, closing: contextlib.ExitStack) -> Fanout:

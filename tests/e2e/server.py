@@ -63,24 +63,16 @@ def processes() -> dict[int, Process]:
 
 
 class Server:
-    """A running `wickguard serve`."""
+    """A running `wickguard serve`; without a calibration, because that takes half a minute and has tests of its own."""
 
     def __init__(
         self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0,
-        arguments: Sequence[str] = (),
+        arguments: Sequence[str] = ("--no-calibrate",),
     ) -> None:  # fmt: skip
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
-        # Half a minute of measuring would be spent at every start; calibration has tests of its own.
-        command: list[str | Path] = [
-            WICKGUARD,
-            "serve",
-            folder / "policy.toml",
-            "--port",
-            str(self.port),
-            "--no-calibrate",
-        ]
+        command: list[str | Path] = [WICKGUARD, "serve", folder / "policy.toml", "--port", str(self.port)]
         command += arguments
         if keys is not None:
             command += ["--keys", keys]

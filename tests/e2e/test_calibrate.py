@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,22 @@ def test_the_server_prices_by_the_file_when_it_is_given_one(tmp_path: Path, cost
     finally:
         server.process.kill()
         server.process.wait()
+
+
+def test_the_server_ends_at_once_when_it_is_stopped_while_it_measures(tmp_path: Path) -> None:
+    """Nobody is served yet, so nothing has to be finished; no process is left and no half of a file."""
+    server = Server(tmp_path, f'[calibration]\nseconds = 300\ncost_dir = "{tmp_path / "costs"}"\n', arguments=())
+    try:
+        # Front, arbiter, zygote, and a worker that has begun to compute.
+        while max((process.cpu_s for process in list(server.tree().values())[3:]), default=0.0) < 0.2:
+            assert server.process.poll() is None
+            time.sleep(0.05)
+        server.close()
+    finally:
+        server.process.kill()
+        server.process.wait()
+    assert not (tmp_path / "costs").exists()
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_the_server_does_not_start_when_the_file_is_of_another_machine(tmp_path: Path, cost_file: Path) -> None:
