@@ -12,17 +12,21 @@ import pytest
 
 pytest.importorskip("wickguard_engine", reason="the engine is not built: run `make install`")
 
+import msgspec
 from tests.fakes import call_of
 
+from wickguard.backend import EmbedPayload, Job
 from wickguard.calibrate import Prices, calibrate_alone, find_prices, identify
 from wickguard.cost import store
 from wickguard.cost.calibration import CalibrationSettings
 from wickguard.cost.curve import ASSUMED_SPREAD
 from wickguard.errors import ConfigError
+from wickguard.guard.embedding import token_bound
 from wickguard.guard.price import Pricer
+from wickguard.modality.text import measure
 from wickguard.models import ModelSource, demo_models
 from wickguard.policy.schema import Policy
-from wickguard.records import Quote
+from wickguard.records import OutcomeKind, Quote
 from wickguard.workers.pool import Pool
 from wickguard.workers.settings import ZygoteSpec
 
@@ -138,3 +142,44 @@ def test_start_fails_when_a_file_is_of_a_model_that_is_not_served(
     path.write_text(json.dumps(document))
     with pytest.raises(ConfigError, match="somebody-else"):
         asyncio.run(prices_of([SOURCE], policy_of(tmp_path), [path]))
+
+
+ODD = {
+    "single letters": "a b c d e f g h i j k l m n o p q r s t u v w x y z " * 8,
+    "punctuation": ". , ; : ! ? ( ) - + " * 20,
+    "capitals": "NASA FBI HTTPS XML SQL JVM API CPU GPU RAM " * 9,
+    "Hangul": "대한민국은 동아시아의 한반도 남부에 있는 나라이다 " * 6,
+    "Hindi": "भारत एक विशाल देश है जिसकी संस्कृति बहुत पुरानी है। " * 4,
+    "base64": "SGVsbG8gd29ybGQhIFRoaXMgaXMgYSB0ZXN0IG9mIHRoZSBlbWVyZ2VuY3kgYnJvYWRjYXN0 " * 5,
+    "mathematics": "∀x∈ℝ: ⌈x⌉ = −⌊−x⌋, α ∧ ¬β ≤ √2 " * 9,
+    "emoji": "😀 🎉 👍🏽 ❤️ 🚀 " * 20,
+}
+
+
+def test_no_honest_call_is_killed_when_its_text_is_of_a_kind_that_nobody_expects(
+    calibrated: tuple[Path, store.CostFile],
+) -> None:
+    """Batches that cost several times what they look like run to their end under the grant that their price gives."""
+    path, content = calibrated
+    policy = policy_of(path.parent)
+
+    async def scenario() -> None:
+        pool = Pool([ZygoteSpec(name=SOURCE.name, path=str(SOURCE.path))], policy.workers)
+        await pool.start()
+        try:
+            prices = await find_prices(pool, [SOURCE], policy)
+            pricer = Pricer(prices.priced, policy.price)
+            bound = token_bound(pool.models[SOURCE.name], prices.weights[SOURCE.name])
+            for name, text in ODD.items():
+                inputs = [text] * 16
+                call = dataclasses.replace(call_of("x"), model=SOURCE.name, features=measure(inputs, bound))
+                quote = pricer.price(call)
+                assert isinstance(quote, Quote)
+                payload = msgspec.msgpack.encode(EmbedPayload([*inputs], True, True, "base64"))
+                outcome = await pool.execute(Job(name, SOURCE.name, payload, quote.ceiling, quote.lane))
+                assert outcome.kind is OutcomeKind.COMPLETED, (name, outcome, quote)
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
+    assert content.bands["text"][0].tail > 0

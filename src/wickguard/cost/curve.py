@@ -30,6 +30,9 @@ RESERVED = 0.95
 # Normal quantile of 1 - 1e-5, and what is added to the largest residual ever seen: whichever is more is the tail.
 TAIL_SPREADS = 4.265
 TAIL_MARGIN = 0.25
+# Fewer odd calls than this, or fewer calls of a kind than LEAST_RESIDUALS, show no tail: the grant is then the analytic bound.
+LEAST_ODD = 20
+NO_TAIL = 10.0
 # Quantiles of fewer residuals than this say little: then those of the whole kind stand in, or of everything.
 LEAST_RESIDUALS = 100
 # A calibration sees a machine for a minute; from day to day it differs by more than calls do within that minute. A smaller
@@ -179,13 +182,15 @@ def _bands(own: Sequence[tuple[Observation, float]], cpu: Sequence[float], poole
     kind = counted if len(counted) >= LEAST_RESIDUALS else list(pooled)
     # What no call of the kind exceeded holds for all sizes of it: the rare are too few to be sorted by size.
     highest = max((value for _, value in own), default=0.0)
+    odd = len(own) - len(counted)
+    shown = len(counted) >= LEAST_RESIDUALS and not 0 < odd < LEAST_ODD
     ends = [from_s for _, from_s in BANDS[1:]] + [math.inf]
     found = []
     for (name, from_s), end_s in zip(BANDS, ends, strict=True):
         here = [value for seen, value in own if seen.weight > 0 and from_s <= _dot(cpu, seen.basis) < end_s]
         values = sorted(here if len(here) >= LEAST_RESIDUALS else kind)
         spread = max(LEAST_SPREAD, _deviation(values))
-        tail = max(TAIL_SPREADS * spread, highest + TAIL_MARGIN)
+        tail = max(TAIL_SPREADS * spread, highest + TAIL_MARGIN) if shown else NO_TAIL
         found.append(Band(name, from_s, spread, max(0.0, conformal(values, RESERVED)), tail))
     return tuple(found)
 

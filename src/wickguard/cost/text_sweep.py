@@ -53,8 +53,8 @@ SHARES: tuple[tuple[Register, float], ...] = (
     (Register.KOREAN, 0.005),
 )
 # Nobody is expected to send these, but whoever does must not be killed for it: they shape the tail alone.
-ODD = ((Register.BLOB, 1.0), (Register.LETTERS, 1.0), (Register.KOREAN, 1.0))
-ODD_SHARE = 0.03
+ODD = ((Register.BLOB, 1.0), (Register.LETTERS, 2.0), (Register.KOREAN, 1.0))
+ODD_SHARE = 0.06
 IDS_SHARE = 0.15
 SINGLE_SHARE = 0.6
 # Texts of a batch differ in length by about this much (standard deviation of the logarithm).

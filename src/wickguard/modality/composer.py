@@ -107,8 +107,10 @@ def _blob(register: Register, order: random.Random) -> Iterator[str]:
 
 
 def _letters(register: Register, order: random.Random) -> Iterator[str]:
+    # The most tokens that letters can make: words of one, which no vocabulary joins.
+    longest = order.choice((1, 1, 2))
     while True:
-        yield "".join(order.choices("abcdefghijklmnopqrstuvwxyz", k=order.randint(1, 2))) + " "
+        yield "".join(order.choices("abcdefghijklmnopqrstuvwxyz", k=order.randint(1, longest))) + " "
 
 
 _PIECES: dict[Register, Callable[[Register, random.Random], Iterator[str]]] = {

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from wickguard.cost.calibration import check
-from wickguard.cost.curve import BANDS, Band, Curve, Observation, conformal, fit, uncalibrated
+from wickguard.cost.curve import BANDS, NO_TAIL, Band, Curve, Observation, conformal, fit, uncalibrated
 from wickguard.errors import WickguardError
 from wickguard.records import Cost
 
@@ -84,6 +84,13 @@ def test_the_grant_covers_odd_calls_when_they_count_for_nothing_else() -> None:
     for before, after in zip(without.bands["vague"], with_odd.bands["vague"], strict=True):
         assert (before.reserve, before.spread) == (after.reserve, after.spread)
         assert after.tail > 1.2 > before.tail
+
+
+def test_the_grant_is_the_analytic_bound_when_too_few_odd_calls_were_seen() -> None:
+    """Three odd calls say that there are some, not how odd they can be; nor do a few dozen calls of any sort."""
+    odd = calls(3, 3, lambda order, expected_s: 0.9, weight=0.0)
+    assert fit([*calls(1000, 1, usual), *odd], KINDS).bands["vague"][0].tail == NO_TAIL
+    assert fit(calls(50, 1, usual), KINDS).bands["vague"][0].tail == NO_TAIL
 
 
 def test_a_kind_borrows_from_everything_when_few_of_it_were_seen() -> None:
