@@ -1,8 +1,9 @@
 """Calibrate: measures what the calls of a model cost here, in the cage, and finds or makes the cost file that says so.
 
 Decides where prices come from: a file that holds for these weights, this engine and this machine; else a sweep, whose result is
-kept for the next start; else, when the operator does not want one, the analytic price at the measured speed. Promises that a
-file of something else is refused, never used, and that a sweep ends when its time is over. It must not know requests.
+kept for the next start; else, when the operator does not want one or it fails, the analytic price at the measured speed.
+Promises that a file of something else is refused, never used, and that a sweep ends when its time is over. It must not know
+requests.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 from wickguard import clock
 from wickguard.backend import Job, ModelSpec, Task
 from wickguard.cost import image_sweep, series_sweep, store, text_sweep
-from wickguard.cost.calibration import Point, Run, Sweep, conclude, plan
+from wickguard.cost.calibration import LEAST_CALLS, CalibrationSettings, Point, Run, Sweep, conclude, plan
 from wickguard.cost.quote import Priced, cost_model, priced_analytically
 from wickguard.errors import ConfigError, ModelError
 from wickguard.guard.warmup import warm_up
@@ -83,12 +84,17 @@ async def find_prices(
         if source.name in given or path.exists():
             content = store.load(path, subject.identity)
             found.notes.extend(_changed(content, speed, path))
-        elif policy.price.calibrate:
-            content = await calibrate(pool, subject, policy, tell)
-            found.notes.append(f"{source.name}: {summary(content)}; {_keep(path, content)}")
         else:
+            # Until it is measured, or when it can't be.
             found.priced[source.name] = priced_analytically(subject.spec, speed)
-            continue
+            if not policy.price.calibrate:
+                continue
+            try:
+                content = await calibrate(pool, subject, policy, tell)
+            except ModelError as error:
+                found.notes.append(f"{error}; {source.name} is priced by formula meanwhile")
+                continue
+            found.notes.append(f"{source.name}: {summary(content)}; {_keep(path, content)}")
         calibrated = content.calibrated(model)
         found.priced[source.name] = Priced(model, calibrated.curve)
         if calibrated.learned:
@@ -211,11 +217,13 @@ async def _run(pool: Pool, name: str, sweep: Sweep[Any], policy: Policy, tell: T
 
     async def keep_busy(slot: int) -> None:
         number = 0
-        while (spent := clock.now() - begin) < settings.seconds:
+        while _goes_on(spent := clock.now() - begin, len(runs), settings):
             point: Point[Any] = next(points)
             number += 1
             job = Job(f"calibration-{slot}-{number}", name, point.payload, limits, Lane.SHORT)
             outcome = await pool.execute(job)
+            if outcome.retryable:
+                continue
             if outcome.kind is not OutcomeKind.COMPLETED or outcome.result is None:
                 raise ModelError(f"{name} could not be calibrated: a call ended as {outcome.kind} ({outcome.detail})")
             runs.append(Run(point, outcome.usage, outcome.result))
@@ -231,6 +239,11 @@ async def _run(pool: Pool, name: str, sweep: Sweep[Any], policy: Policy, tell: T
         await asyncio.gather(*tasks, return_exceptions=True)
     tell(name, 1.0)
     return runs
+
+
+def _goes_on(spent_s: float, calls: int, settings: CalibrationSettings) -> bool:
+    """Whether a sweep should: on a machine so busy that hardly any call has run, for twice its time."""
+    return spent_s < settings.seconds * (1 if calls >= LEAST_CALLS else 2)
 
 
 def _keep(path: Path, content: store.CostFile) -> str:

@@ -18,6 +18,7 @@ from tests.fakes import call_of
 from wickguard.backend import EmbedPayload, Job
 from wickguard.calibrate import Prices, calibrate_alone, find_prices, identify
 from wickguard.cost import store
+from wickguard.cost.analytic import PriceSettings
 from wickguard.cost.calibration import CalibrationSettings
 from wickguard.cost.curve import ASSUMED_SPREAD
 from wickguard.errors import ConfigError
@@ -105,6 +106,17 @@ def test_the_server_starts_when_its_calibration_can_not_be_kept(tmp_path: Path) 
     prices, _ = asyncio.run(prices_of([SOURCE], policy_of(tmp_path / "costs")))
     assert "cost_dir" in prices.notes[0]
     assert prices.priced[SOURCE.name].curve.bands["text"][0].spread != ASSUMED_SPREAD
+
+
+def test_the_server_starts_when_its_calibration_fails(tmp_path: Path) -> None:
+    """No call of the sweep fits the limits that the policy sets: the model is served all the same, at the analytic price."""
+    policy = dataclasses.replace(policy_of(tmp_path), price=PriceSettings(floor_cpu_s=0.01, max_cpu_s=0.01))
+    slow = dataclasses.replace(policy, calibration=dataclasses.replace(policy.calibration, dearest_s=1.0))
+    prices, _ = asyncio.run(prices_of([SOURCE], slow))
+    assert "could not be calibrated" in prices.notes[0]
+    assert "formula" in prices.notes[0]
+    assert prices.priced[SOURCE.name].curve.bands["text"][0].spread == ASSUMED_SPREAD
+    assert not list(tmp_path.iterdir())
 
 
 def test_prices_are_analytic_when_the_operator_wants_no_calibration(tmp_path: Path) -> None:
