@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 from tests.fakes import call_of, ended, grant_of, quote_of
 
 from wickguard.guard.lessons import SURCHARGE, WIDENING, Lessons
-from wickguard.records import Caller, OutcomeKind
+from wickguard.records import Caller, OutcomeKind, Pool
 
 
 class School:
@@ -60,3 +63,18 @@ def test_nothing_is_learnt_when_calls_were_stopped() -> None:
     school = School()
     school.teach(9.0, 100, kind=OutcomeKind.EXPIRED_CPU)
     assert (school.surcharged, school.drifted) == ([], [])
+
+
+def test_misses_are_handed_on_with_their_witness_when_calls_end_well() -> None:
+    """ln(actual / expected); a tenant is a witness, all strangers together are one, and calls that were stopped say nothing."""
+    misses: list[tuple[str, str, str, float]] = []
+    lessons = Lessons(lambda *_: None, lambda *_: None, on_miss=lambda *miss: misses.append(miss))
+    call, quote = call_of("hello"), quote_of(0.1)
+    for pool, tenant in ((Pool.KEYED, "key:alice"), (Pool.ANONYMOUS, "ip:10.0.0.1"), (Pool.ANONYMOUS, "ip:10.0.0.2")):
+        caller = Caller(tenant, pool, "10.0.0.1")
+        lessons.learn(grant_of(dataclasses.replace(call, caller=caller), quote), ended(OutcomeKind.COMPLETED, 0.2))
+        lessons.learn(grant_of(dataclasses.replace(call, caller=caller), quote), ended(OutcomeKind.EXPIRED_CPU, 0.2))
+    assert [witness for _, _, witness, _ in misses] == ["key:alice", "anonymous", "anonymous"]
+    assert {(model, name, round(miss, 6)) for model, name, _, miss in misses} == {
+        (call.model, quote.feature_class, round(math.log(2), 6))
+    }
