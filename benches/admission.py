@@ -244,8 +244,8 @@ def drift(report: Report) -> None:
         f"Calls until a step is found, spread {SIGMA}, 2 % wild, {STEPS:,} runs (goal: 10 at +35 %)", columns, rows
     )
     report.note(
-        "At +35 % the goal of ten calls holds for the mean and the median, and not for every run: a residual of that step is 2.5 "
-        "spreads, of which 2 count, so eight to nine calls are the least on average, and one run in five needs eleven or more."
+        "At +35 % the goal of ten calls holds for the mean and the median, not for every run: a residual of that step is 2.5 "
+        "spreads, of which 2 count, so eight calls are the least on average, and one run in five needs eleven or more."
     )
 
 
