@@ -28,7 +28,14 @@ from wickguard.telemetry.audit import is_written
 from wickguard.telemetry.events import Event
 
 # How calls end when they run; most go well.
-ENDINGS = (*[OutcomeKind.COMPLETED] * 12, OutcomeKind.EXPIRED_CPU, OutcomeKind.CRASHED, OutcomeKind.FAILED)
+ENDINGS = (
+    *[OutcomeKind.COMPLETED] * 12,
+    OutcomeKind.EXPIRED_CPU,
+    OutcomeKind.EXPIRED_WALL,
+    OutcomeKind.EXPIRED_WALL,
+    OutcomeKind.CRASHED,
+    OutcomeKind.FAILED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +52,38 @@ class Shot:
     timeout_ms: int | None = None
 
 
-def volley(seed: int, keys: Sequence[str], count: int, gap_s: float) -> list[Shot]:
-    """Random requests, `gap_s` apart on average."""
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What a volley is like. gap_s: between requests, on average. peers: addresses of those without a key. small: short calls
+    that could share a slot, instead of some of every kind.
+    """
+
+    gap_s: float
+    peers: int = 3
+    small: bool = False
+
+
+def volley(seed: int, keys: Sequence[str], count: int, mix: Mix) -> list[Shot]:
+    """Random requests of one mix."""
     chosen = random.Random(seed)
     shots, at = [], 0.0
     for number in range(count):
-        at += chosen.expovariate(1 / gap_s)
-        key = chosen.choice([*keys, ""])
-        texts = tuple(f"{number} " + "word " * chosen.randrange(1, 600) for _ in range(chosen.choice([1, 1, 2, 8, 40])))
+        at += chosen.expovariate(1 / mix.gap_s)
+        # Few sizes, so that classes of calls repeat, and now and then a request without any text.
+        words = 3 if mix.small else chosen.choice([1, 20, 400])
+        texts = (f"{number:09} " + "word " * words,) * (1 if mix.small else chosen.choice([0, 1, 1, 2, 8, 40]))
         shots.append(
             Shot(
-                at, key, f"192.0.2.{chosen.randrange(1, 4)}", texts, chosen.choice(ENDINGS), chosen.uniform(0.001, 3.0),
+                at,
+                chosen.choice([*keys, ""]),
+                f"192.0.2.{chosen.randrange(1, mix.peers + 1)}",
+                texts,
+                OutcomeKind.COMPLETED if mix.small else chosen.choice(ENDINGS),
+                chosen.uniform(0.001, 0.3 if mix.small else 3.0),
                 chosen.choice([None, None, None, chosen.uniform(0.01, 4.0)]),
                 chosen.choice([None, None, chosen.randrange(10, 20_000)]),
             )
-        )  # fmt: skip
+        )
     return shots
 
 

@@ -26,7 +26,8 @@ class Takes(StrEnum):
     RESTART = "restart"
 
 
-# Why a restart: listening sockets, the memory ledger and TLS; processes that live; an open file and its thread.
+# Why a restart: listening sockets, the memory ledger and TLS; processes that live; an open file and its thread; what was
+# measured, and what was learned since.
 TAKES: dict[str, Takes] = {
     "server": Takes.RESTART,
     "edge": Takes.RELOAD,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +22,14 @@ PLAIN = [(section.name, item) for section in sections() if not section.named for
 def test_every_section_says_when_it_takes_effect() -> None:
     """The table is total."""
     assert set(TAKES) == {section.name for section in sections()}
+
+
+def test_the_how_to_says_the_same_as_the_table() -> None:
+    """Row by row."""
+    page = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
+    for row, takes in (("on SIGHUP", Takes.RELOAD), ("after a restart", Takes.RESTART)):
+        line = next(line for line in page.splitlines() if line.startswith(f"| {row} |"))
+        assert re.findall(r"`(\w+)`", line) == [name for name, when in TAKES.items() if when is takes]
 
 
 def _other(setting: Setting) -> Any:
