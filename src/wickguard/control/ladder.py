@@ -20,9 +20,12 @@ import msgspec
 from wickguard.control.bucket import Limit
 from wickguard.errors import ConfigError, WickguardError
 
-# Two of the dearest calls at once and some change: with room for only one, a tenant whose calls differ in cost is refused every
-# tenth dear call by its own bucket while it is far below its rate (benches/simulator: generation 90 % instead of 98 % in calm).
+# Two of the dearest calls at once and some change: with room for only one, a tenant whose calls differ in cost is refused
+# every tenth dear call by its own bucket while far below its rate (benches/simulator: generation 90 % instead of 98 % in calm).
 DEPTH_OVER_DEAREST = 2.4
+# The limit of the whole server is a backstop against prices that are wrong, out of reach while they are right: it is first
+# come, first served, and what bounds everybody in fair shares is the queue.
+BACKSTOP = 2.0
 
 
 class Scope(StrEnum):
@@ -164,7 +167,7 @@ class Ladder:
 
     def _pools(self, anonymous: float, new: float) -> dict[Trust, tuple[Level, ...]]:
         capacity = self._settings.capacity
-        top = Level(Scope.GLOBAL, "all", self._limit(capacity))
+        top = Level(Scope.GLOBAL, "all", self._limit(BACKSTOP * capacity))
         shares = {Trust.ANONYMOUS: anonymous, Trust.NEW: new}
         pools = {
             trust: (top, Level(Scope.POOL, f"pool:{trust}", self._limit(share * capacity)))
