@@ -30,7 +30,7 @@ WALL_FACTOR = 8.0
 TENANTS = 10
 PLAN_OVER_DEMAND = 2.5
 LEAST_PLAN = 0.5
-GUESTS, GUEST_RATE = 20, 0.1
+GUESTS, GUEST_RATE = 15, 0.15
 
 # (probability, tokens) of the Azure 2023 conversation trace; the lower end is ours.
 INPUT_TOKENS = ((0.0, 30), (0.5, 1020), (0.9, 2735), (0.99, 4142), (1.0, 14050))
