@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from tests.fakes import MINILM, SPEED, Exchange, FakeBackend, body, completed, ended, scope
+from tests.fakes import MINILM, PRICES, Exchange, FakeBackend, body, completed, ended, scope
 from tests.virtual import run_virtually
 
 from wickguard.assembly import Ground, build_admission, build_decoder, build_pricer, survey
@@ -86,7 +86,7 @@ async def _drive(policy: Policy, shots: Sequence[Shot], emit: object) -> None:
             backend.finish(call_id, _outcome(backend.jobs[call_id], numbered[call_id]))
 
     backend = FakeBackend(script)
-    ground = Ground(backend.models, SPEED, {"openai": OpenAI()})
+    ground = Ground(backend.models, PRICES, {}, {"openai": OpenAI()})
     pricer = build_pricer(policy, ground)
     site = survey(policy, ground.models, pricer)
     emit(site.event())
