@@ -1,10 +1,10 @@
 """Admission: what one decision costs, what the limiter's memory is under a spray, and how soon drift is found.
 
-The algorithms alone, in this process: no server. A decision of the quota is finding a caller's five levels (everything, group,
-the /64 as tenant, its /56 and /48) and reserving at all of them, with 65,000 identities known. A passage through the gate is a
-look at the head, arriving, its turn and its end, levels found included, on idle slots; or waiting and leaving while three
-hundred others wait. The spray is ten million identities, each seen once, of which every tenth spends. Drift is simulated with
-calm residuals of which 2 % are wild, and with a step of 35 %.
+The algorithms alone, in this process: no server. A decision of the quota is finding a stranger's six levels (everything, group,
+newcomers, the /64 as tenant, its /56 and /48) and reserving at all of them, with 65,000 identities known. A passage through the
+gate is a look at the head, arriving, its turn and its end, levels found included, on idle slots; or waiting and leaving while
+three hundred others wait. The spray is ten million identities, each seen once, of which every tenth spends. Drift is simulated
+with calm residuals of which 2 % are wild, and with a step of 35 %.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def decisions(report: Report) -> None:
     """The table of decisions."""
     decider, rows = Decider(), []
     acts = {
-        "reserve, five levels": decider.reserve,
+        "reserve, six levels": decider.reserve,
         "settle": decider.settle,
         "refuse, and charge for it": decider.refuse,
         "ask as a stranger": decider.meet,

@@ -54,6 +54,8 @@ class Features:
 class Gated:
     """A policy that asks the server's gate."""
 
+    watches = True
+
     def __init__(self, features: Features, dearest_s: float) -> None:
         self._features = features
         self.confines = features.kills

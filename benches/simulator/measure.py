@@ -1,10 +1,10 @@
 """The measures: what a run was worth to those who did nothing wrong.
 
 Decides nothing. Everything is of requests that arrived while the attack lasted, every request with equal weight: goodput
-(answered within the deadline), by class; p99 of slowdown (time in the system over what it really took) of answered ones; Jain's
-index over good tenants of compute served over what they asked for, or were entitled to if that is less; the part of the
-machine that attackers had; and CPU-seconds wasted on answers that came too late, on calls that were killed or left, and on
-new workers.
+(answered within the deadline) of tenants with a key, in all, by class, of the worst tenant, and of guests without a key by
+themselves; p99 of slowdown (time in the system over what it really took) of answered ones; Jain's index over good tenants of
+compute served over what they asked for, or were entitled to if that is less; the part of the machine that attackers had; and
+what was wasted of it on answers that came too late, on calls that were killed or left, and on new workers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Measure:
 
     goodput: float
     classes: dict[str, float]
+    guests: float
     worst_tenant: float
     slowdown: float
     jain: float
@@ -37,7 +38,8 @@ class Measure:
 def measure(stories: Iterable[Story], begin: float, end: float) -> Measure:
     """The measures of a run whose attack lasted from `begin` to `end`."""
     window = [story for story in stories if begin <= story.request.at < end]
-    good = [story for story in window if not story.request.tenant.attacks]
+    good = [story for story in window if not story.request.tenant.attacks and story.request.tenant.rate]
+    guests = [story for story in window if not story.request.tenant.attacks and not story.request.tenant.rate]
     slow = sorted((story.ended_at - story.request.at) / story.request.needs.wall_s for story in good if story.good)
     machine_s = (end - begin) * CORES
     wasted = sum(story.cpu_s for story in window if not story.good)
@@ -48,6 +50,7 @@ def measure(stories: Iterable[Story], begin: float, end: float) -> Measure:
     return Measure(
         goodput=_share(good),
         classes={kind.name: _share([one for one in good if one.request.kind == kind.name]) for kind in KINDS},
+        guests=_share(guests),
         worst_tenant=min(tenants.values()),
         slowdown=slow[int(0.99 * len(slow))] if slow else 0.0,
         jain=_jain(good, end - begin),

@@ -31,7 +31,7 @@ STRANGER_RATE = 0.1
 class Fifo:
     """One queue in order of arrival, nothing else (P0). What others do is added by subclasses."""
 
-    confines = False
+    watches = confines = False
 
     def __init__(self) -> None:
         self._waiting: deque[Request] = deque()
@@ -53,8 +53,8 @@ class Fifo:
         return found
 
     def leave(self, now: float, request: Request) -> None:
-        """See Policy. Nobody looks whether the client is still there."""
-        self._waiting.remove(request)
+        """See Policy. Never told: nobody looks whether the client is still there."""
+        raise NotImplementedError
 
     def finish(self, now: float, request: Request, end: End) -> None:
         """See Policy."""

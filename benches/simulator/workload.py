@@ -5,6 +5,7 @@ two thirds of the compute in the last. Lengths of generation follow the Azure 20
 quantiles of its input and output tokens, uncorrelated. What a text will be answered with is not known before: generation is
 expected at the median, reserved at the 90th percentile and granted its token limit; the others are known within 12 %.
 Tenants are unequal, as in ServeGen: the first sends a quarter of everything. Each has a plan of 2.5 times what it needs.
+Beside them some guests without a key ask for little.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ WALL_FACTOR = 8.0
 TENANTS = 10
 PLAN_OVER_DEMAND = 2.5
 LEAST_PLAN = 0.5
+GUESTS, GUEST_RATE = 15, 0.15
 
 # (probability, tokens) of the Azure 2023 conversation trace; the lower end is ours.
 INPUT_TOKENS = ((0.0, 30), (0.5, 1020), (0.9, 2735), (0.99, 4142), (1.0, 14050))
@@ -164,11 +166,16 @@ def good_tenants() -> list[tuple[Tenant, float]]:
     return found
 
 
+def guests() -> list[tuple[Tenant, float]]:
+    """Addresses without a key that ask for little; they are measured by themselves."""
+    return [(Tenant(f"ip:198.51.{number}.7", None, f"198.51.{number}.7"), GUEST_RATE) for number in range(GUESTS)]
+
+
 def good_requests(order: Random, end: float, variation: float = 1.0) -> list[Request]:
-    """All calls of the good tenants until `end`."""
+    """All calls of those who do nothing wrong, until `end`; guests generate nothing."""
     found = []
-    shares = [kind.share for kind in KINDS]
-    for tenant, rate in good_tenants():
+    for tenant, rate in (*good_tenants(), *guests()):
+        shares = [kind.share if tenant.rate or kind is not GENERATION else 0.0 for kind in KINDS]
         for number, at in enumerate(arrivals(order, rate, 0.0, end, variation)):
             kind = order.choices(KINDS, shares)[0]
             found.append(honest(order, f"{tenant.name}-{number}", at, tenant, kind))

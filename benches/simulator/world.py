@@ -53,8 +53,11 @@ class End:
 
 
 class Policy(Protocol):
-    """A way to admit. confines: whether calls are stopped at limits, deadlines and when their client leaves."""
+    """A way to admit. watches: whether it notices that a waiting call is too late or its client gone; confines: whether
+    running calls are stopped at limits, and when their client leaves.
+    """
 
+    watches: bool
     confines: bool
 
     def arrive(self, now: float, request: Request) -> str:
@@ -131,10 +134,10 @@ class World:
             self.stories.append(Story(request, Fate.REFUSED, now, reason=reason))
             return
         self._waiting[request.id] = request
-        if self._policy.confines:
+        if self._policy.watches:
             self._at(request.deadline_at, "late", request)
-        if request.leaves_at < math.inf:
-            self._at(request.leaves_at, "left", request)
+            if request.leaves_at < math.inf:
+                self._at(request.leaves_at, "left", request)
         self._dispatch(now)
 
     def _dispatch(self, now: float) -> None:

@@ -6,9 +6,12 @@ half-open: one trial at a time, meant for a worker that nobody would miss; some 
 it for longer. It counts only what a request does to a worker: crash, out of memory, killed at its grant, out of time while
 running; never refusals, queueing, or callers who left.
 
+A breaker that several tenants share must ask for several witnesses, or any one of them could close a model for everybody; and
+then witnesses are counted instead of calls, or a few that fail all day would outweigh the many that go well: a witness says
+that it fails when most of what it saw lately did.
+
 Promises law 11: every change of state begins a new generation, and a result of a call that passed in an older one changes
-nothing. A breaker that several tenants share must ask for several witnesses, or any one of them could close a model for
-everybody. Pure; it must not know keys, tenants or workers.
+nothing. Pure; it must not know keys, tenants or workers.
 """
 
 from __future__ import annotations
@@ -69,8 +72,9 @@ class State(StrEnum):
 class BreakerSettings:
     """kills: so many failures within window_s open it (0: only the ratio does). ratio, least: a certain failure ratio above
     this opens it, from so many calls. open_s, most_open_s: how long, doubling. successes: good trials in a row that close
-    it. witnesses: distinct tenants that must have failed. trial_s: a trial that is not reported by then is given up.
-    forget_s: closed for so long, it starts again from open_s. busy_s: when to come back while a trial runs.
+    it. witnesses: so many must say that it fails, and a certain `ratio` of all who called lately. trial_s: a trial that is
+    not reported by then is given up. forget_s: closed for so long, it starts again from open_s. busy_s: when to come back
+    while a trial runs.
     """
 
     kills: int = 3
@@ -183,7 +187,8 @@ class Breaker:
         self._since = -math.inf
         self._counts = self._last_counts = (0, 0)
         self._kills: deque[float] = deque(maxlen=max(1, self._settings.kills))
-        self._witnesses: OrderedDict[str, float] = OrderedDict()
+        # Witness to (since when, bad, good).
+        self._witnesses: OrderedDict[str, tuple[float, int, int]] = OrderedDict()
 
     def _count(self, now: float, verdict: Verdict, witness: str) -> None:
         # Counts of this window and the one before: O(1) however many calls a window has.
@@ -195,15 +200,27 @@ class Breaker:
         self._counts = (self._counts[0] + bad, self._counts[1] + 1)
         if bad:
             self._kills.append(now)
-            self._witnesses[witness] = now
-            self._witnesses.move_to_end(witness)
-            if len(self._witnesses) > _MOST_WITNESSES:
-                self._witnesses.popitem(last=False)
+        if self._settings.witnesses > 1:
+            self._hear(now, witness, bad=bad)
+
+    def _hear(self, now: float, witness: str, *, bad: bool) -> None:
+        since, failed, went_well = self._witnesses.get(witness, (now, 0, 0))
+        if now - since >= self._settings.window_s:
+            since, failed, went_well = now, 0, 0
+        self._witnesses[witness] = (since, failed + bad, went_well + (not bad))
+        self._witnesses.move_to_end(witness)
+        if len(self._witnesses) > _MOST_WITNESSES:
+            self._witnesses.popitem(last=False)
+
+    def _agreed(self, now: float) -> bool:
+        """Whether enough witnesses say that it fails."""
+        heard = [one for one in self._witnesses.values() if now - one[0] < self._settings.window_s]
+        failing = sum(1 for _, failed, went_well in heard if failed and failed >= went_well)
+        return failing >= self._settings.witnesses and wilson_lower(failing, len(heard)) > self._settings.ratio
 
     def _certain(self, now: float) -> bool:
         settings = self._settings
-        recent = sum(1 for at in self._witnesses.values() if now - at <= settings.window_s)
-        if recent < settings.witnesses:
+        if settings.witnesses > 1 and not self._agreed(now):
             return False
         if settings.kills and len(self._kills) == settings.kills and now - self._kills[0] <= settings.window_s:
             return True

@@ -3,8 +3,10 @@
 Decides the levels of a caller and their limits from the server's capacity: everything, the caller's group, its tenant, its
 key, and the networks it comes from. Only a cap on a group stops many identities that each stay under their own limit, so
 groups that anybody can join are capped: callers without a key 25 % of the capacity (10 % under alarm), tenants that are new
-25 %, any one tenant 50 %. Networks are limited beside their addresses: 8 times an address for an IPv4 /24; for IPv6, where a
-/64 stands for one subscriber, 4 times for its /56 and 16 times for its /48 (RIPE-690 gives homes and businesses these).
+25 %, any one tenant 50 %. Of the strangers' part, those without a record (quota.py) may use three fifths: the rest is out of
+reach of identities that were made up for an attack. Networks are limited beside their addresses: 8 times an address for an
+IPv4 /24; for IPv6, where a /64 stands for one subscriber, 4 times for its /56 and 16 times for its /48 (RIPE-690 gives homes
+and businesses these).
 
 Promises that every depth is at least 2.4 times the dearest admissible call: a shallower bucket would refuse that class of
 call for ever. Pure; it must not know what was spent, nor who the callers are.
@@ -20,9 +22,12 @@ import msgspec
 from wickguard.control.bucket import Limit
 from wickguard.errors import ConfigError, WickguardError
 
-# Two of the dearest calls at once and some change: with room for only one, a tenant whose calls differ in cost is refused every
-# tenth dear call by its own bucket while it is far below its rate (benches/simulator: generation 90 % instead of 98 % in calm).
+# Two of the dearest calls at once and some change: with room for only one, a tenant whose calls differ in cost is refused
+# every tenth dear call by its own bucket while far below its rate (benches/simulator: generation 90 % instead of 98 % in calm).
 DEPTH_OVER_DEAREST = 2.4
+# The limit of the whole server is a backstop against prices that are wrong, out of reach while they are right: it is first
+# come, first served, and what bounds everybody in fair shares is the queue.
+BACKSTOP = 2.0
 
 
 class Scope(StrEnum):
@@ -60,6 +65,7 @@ class Level(msgspec.Struct, frozen=True, gc=False):
 
     credit: None for a name that the operator gave, which starts with an empty bucket; else what an unknown one may spend at
     once. Names with a credit are the only ones that callers can make up, and the only ones that are ever forgotten.
+    newcomers: to be fitted only by those who have no record yet.
     """
 
     scope: Scope
@@ -67,6 +73,7 @@ class Level(msgspec.Struct, frozen=True, gc=False):
     limit: Limit
     currency: Currency = Currency.COMPUTE_S
     credit: float | None = None
+    newcomers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,8 @@ class Climber:
 class LadderSettings:
     """capacity: compute-seconds per second that all callers share (cores). dearest_s: what the dearest admissible call
     reserves. median_s: what a median call reserves, the credit of the unknown. burst_s: depth of a bucket in seconds of its
-    rate. anonymous_rate: compute-seconds per second of one address. Shares are parts of the capacity.
+    rate. anonymous_rate: compute-seconds per second of one address. Shares are parts of the capacity, except newcomers_share,
+    which is a part of the strangers' share.
     """
 
     capacity: float
@@ -111,11 +119,15 @@ class LadderSettings:
     anonymous_share: float = 0.25
     alarmed_share: float = 0.10
     new_share: float = 0.25
+    newcomers_share: float = 0.6
 
     def __post_init__(self) -> None:
         if min(self.capacity, self.dearest_s, self.median_s, self.burst_s, self.anonymous_rate) <= 0:
             raise ConfigError("capacity, prices, burst_s and anonymous_rate must be positive")
-        if not 0 < self.alarmed_share <= self.anonymous_share <= 1 or not 0 < self.new_share <= 1:
+        if (
+            not 0 < self.alarmed_share <= self.anonymous_share <= 1
+            or not 0 < min(self.new_share, self.newcomers_share) <= 1
+        ):
             raise ConfigError("shares must be above 0 and at most 1, and alarmed_share at most anonymous_share")
 
 
@@ -164,12 +176,14 @@ class Ladder:
 
     def _pools(self, anonymous: float, new: float) -> dict[Trust, tuple[Level, ...]]:
         capacity = self._settings.capacity
-        top = Level(Scope.GLOBAL, "all", self._limit(capacity))
+        top = Level(Scope.GLOBAL, "all", self._limit(BACKSTOP * capacity))
         shares = {Trust.ANONYMOUS: anonymous, Trust.NEW: new}
-        pools = {
+        pools: dict[Trust, tuple[Level, ...]] = {
             trust: (top, Level(Scope.POOL, f"pool:{trust}", self._limit(share * capacity)))
             for trust, share in shares.items()
         }
+        limit = self._limit(self._settings.newcomers_share * anonymous * capacity)
+        pools[Trust.ANONYMOUS] += (Level(Scope.POOL, f"pool:{Trust.ANONYMOUS}:newcomers", limit, newcomers=True),)
         return {Trust.ESTABLISHED: (top,), **pools}
 
     def _counted(self, tenant: str, plan: Plan) -> list[Level]:

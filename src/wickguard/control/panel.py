@@ -1,9 +1,10 @@
 """The panel: the breakers that a call has to pass, and who may open which.
 
 Decides by (tenant, model, feature class), by (model, feature class) and by model. The first opens on one tenant's failures
-and hurts nobody else. The other two hurt everybody, so they open only on a certain failure ratio with failures of at least
-three witnesses; three kills alone do not open them, or three tenants with one poison each would close a busy model. A
-witness is a tenant with a key; all callers without one are together one witness, because addresses cost nothing.
+and hurts nobody else. The other two hurt everybody, so they open only when at least three witnesses say that most of theirs
+fails, and these are a certain part of all who called lately; three kills alone do not open them, or three tenants with one
+poison each would close a busy model. A witness is a tenant with a key; all callers without one are together one witness,
+because addresses cost nothing.
 
 Promises at most `capacity` breakers, the ones that stand open or half-open the last to be forgotten, and that a result of a
 breaker that was forgotten changes nothing in its successor. Pure; it must not know what the classes mean.

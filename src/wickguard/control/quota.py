@@ -4,7 +4,9 @@ Decides whether a call's price fits every level that it has to fit (everything, 
 counted in requests, tokens or calls at once), takes all of it or nothing, and settles each taking exactly once. A taking is
 a lease with an owner and an expiry: what is never settled is charged as reserved when it expires, so that nothing leaks and
 nothing is given away. A killed call pays for its overshoot twice and for the process that replaces the killed one; its
-tenant's prices double, up to 64 times, and come back by 5 % with every good call.
+tenant's prices double, up to 64 times, and come back by 5 % with every good call. A stranger who is known for a minute, has
+had some good calls and was not killed since has a record, and need not fit what newcomers share: identities that were made up
+for an attack have none.
 
     quota = Quota(seed)
     taken = quota.reserve(now, lease_id, ladder.levels(climber, plan), Demand(price_s, tokens), now + wall_s + 1)
@@ -37,7 +39,7 @@ from wickguard.errors import ConfigError, WickguardError
 class QuotaSettings:
     """refusal_s: what a refusal costs whoever was refused. kill_factor, most_factor: a kill multiplies its tenant's prices,
     up to that. good_factor: what a good call multiplies them by, down to 1. busy_s: when to come back if only the end of a
-    call can help.
+    call can help. record_calls, record_s: so many good calls, and known for so long, make a record.
     """
 
     refusal_s: float = 0.001
@@ -45,10 +47,12 @@ class QuotaSettings:
     most_factor: float = 64.0
     good_factor: float = 0.95
     busy_s: float = 1.0
+    record_calls: int = 5
+    record_s: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.refusal_s < 0 or self.busy_s <= 0:
-            raise ConfigError("refusal_s must not be negative, and busy_s must be positive")
+        if min(self.refusal_s, self.record_calls, self.record_s) < 0 or self.busy_s <= 0:
+            raise ConfigError("refusal_s and what makes a record must not be negative, and busy_s must be positive")
         if not (0 < self.good_factor < 1 < self.kill_factor <= self.most_factor):
             raise ConfigError(
                 "a kill must raise prices, a good call lower them, and most_factor be at least kill_factor"
@@ -269,6 +273,8 @@ class Quota:
 
     def _wanted(self, now: float, levels: Sequence[Level], demand: Demand) -> list[_Hold]:
         accounts = [(level, self._account(now, level)) for level in levels]
+        if any(level.newcomers for level in levels) and self._on_record(now, accounts):
+            accounts = [pair for pair in accounts if not pair[0].newcomers]
         # Only tenants' accounts are ever multiplied.
         factor = max([account.multiplier for _, account in accounts], default=1.0)
         price = grains(demand.price_s)
@@ -282,6 +288,11 @@ class Quota:
             )
             for level, account in accounts
         ]
+
+    def _on_record(self, now: float, accounts: Sequence[tuple[Level, Account]]) -> bool:
+        calls, seconds = self._settings.record_calls, self._settings.record_s
+        own = next((account for level, account in accounts if _judged(level)), None)
+        return own is not None and own.exact and own.answered >= calls and now - own.since >= seconds
 
     def _shortfall(self, now: float, wanted: Sequence[_Hold]) -> Shortfall | None:
         worst: Shortfall | None = None
@@ -316,8 +327,11 @@ class Quota:
             if killed:
                 if hold.level.credit is not None:
                     account = self._roll.punished(now, hold.level.name, account)
+                account.answered = 0
                 account.multiplier = min(self._settings.most_factor, account.multiplier * self._settings.kill_factor)
-            elif account.multiplier > 1:
+                continue
+            account.answered += 1
+            if account.multiplier > 1:
                 account.multiplier = max(1.0, account.multiplier * self._settings.good_factor)
 
 

@@ -48,9 +48,10 @@ class Account(Bucket):
 
     multiplier: what its owner's prices are multiplied by. exact: False for a stranger's account, which lasts for one call.
     worth: how many turns of the clock hand it survives once it is idle.
+    since, answered: its record: known since when, and how many calls went well since the last kill.
     """
 
-    __slots__ = ("credit", "exact", "limit", "multiplier", "worth")
+    __slots__ = ("answered", "credit", "exact", "limit", "multiplier", "since", "worth")
 
     def __init__(self, now: float, limit: Limit, credit: float, level: float) -> None:
         super().__init__(now, level)
@@ -59,6 +60,8 @@ class Account(Bucket):
         self.multiplier = 1.0
         self.exact = True
         self.worth = 0
+        self.since = now
+        self.answered = 0
 
     def forgettable(self, now: float, idle_s: float) -> bool:
         """Whether its owner, coming back as a stranger, would have no more to spend than now. Punished ones stay longer."""

@@ -146,6 +146,37 @@ def test_trial_is_given_up_when_it_is_never_reported() -> None:
     assert breaker.state is State.OPEN
 
 
+def test_breaker_stays_closed_when_most_witnesses_are_content() -> None:
+    """Three that fail all day don't outweigh ten that each had one good call, however many their failures."""
+    breaker = Breaker(BreakerSettings(kills=0, witnesses=3))
+    for number in range(10):
+        call(breaker, 0.0, Verdict.GOOD, f"content {number}")
+    for number in range(300):
+        call(breaker, 1.0, Verdict.BAD, f"failing {number % 3}")
+    assert breaker.state is State.CLOSED
+
+
+def test_breaker_opens_when_most_witnesses_fail() -> None:
+    """Each of them with one good call among its bad ones."""
+    breaker = Breaker(BreakerSettings(kills=0, witnesses=3))
+    for verdict in (Verdict.GOOD, Verdict.BAD, Verdict.BAD):
+        for number in range(4):
+            if breaker.state is State.CLOSED:
+                call(breaker, 0.0, verdict, f"tenant {number}")
+    assert breaker.state is State.OPEN
+
+
+def test_witnesses_are_forgotten_when_they_have_not_called_for_a_window() -> None:
+    """What they saw is old, on either side."""
+    breaker = Breaker(BreakerSettings(kills=0, witnesses=3))
+    for number in range(10):
+        call(breaker, 0.0, Verdict.GOOD, f"content {number}")
+    for number in range(30):
+        if breaker.state is State.CLOSED:
+            call(breaker, 61.0, Verdict.BAD, f"failing {number % 3}")
+    assert breaker.state is State.OPEN
+
+
 def test_breaker_stays_closed_when_witnesses_are_missing() -> None:
     """A thousand failures of two tenants don't open what three must have seen; the third's does."""
     breaker = Breaker(BreakerSettings(kills=0, witnesses=3))

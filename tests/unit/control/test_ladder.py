@@ -31,12 +31,23 @@ def test_group_and_networks_are_limited_when_an_address_calls() -> None:
     """An address is its own tenant; the networks around it may use 8, or 4 and 16, times as much."""
     four = LADDER.levels(Climber("ip:203.0.113.77", Trust.ANONYMOUS, address=V4))
     six = LADDER.levels(Climber("ip:2001:db8:1:2fe::/64", Trust.ANONYMOUS, address=V6))
-    scopes = [Scope.GLOBAL, Scope.POOL, Scope.TENANT, Scope.NETWORK]
+    scopes = [Scope.GLOBAL, Scope.POOL, Scope.POOL, Scope.TENANT, Scope.NETWORK]
     assert [level.scope for level in four] == scopes
     assert [level.scope for level in six] == [*scopes, Scope.NETWORK]
-    assert [level.limit.rate for level in four[2:]] == pytest.approx([0.1, 0.8])
-    assert [level.limit.rate for level in six[2:]] == pytest.approx([0.1, 0.4, 1.6])
-    assert [level.credit for level in four] == [None, None, 0.02, 0.16]
+    assert [level.limit.rate for level in four[3:]] == pytest.approx([0.1, 0.8])
+    assert [level.limit.rate for level in six[3:]] == pytest.approx([0.1, 0.4, 1.6])
+    assert [level.credit for level in four] == [None, None, None, 0.02, 0.16]
+
+
+@pytest.mark.parametrize("alarmed", [False, True])
+def test_newcomers_have_a_part_of_what_strangers_have_when_they_come_in_hundreds(alarmed: bool) -> None:
+    """Three fifths, in calm and under alarm; nobody else has to fit it."""
+    found = LADDER.levels(Climber("ip:203.0.113.77", Trust.ANONYMOUS, address=V4), alarmed=alarmed)
+    pools = [level for level in found if level.scope is Scope.POOL]
+    assert [level.newcomers for level in pools] == [False, True]
+    assert pools[1].limit.rate == pytest.approx(0.6 * pools[0].limit.rate)
+    for trust in (Trust.ESTABLISHED, Trust.NEW, Trust.LOCAL):
+        assert not [level for level in LADDER.levels(Climber("key:ada", trust), alarmed=alarmed) if level.newcomers]
 
 
 @pytest.mark.parametrize(

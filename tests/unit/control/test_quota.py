@@ -224,3 +224,62 @@ def test_nothing_is_earned_when_a_stranger_only_asks_what_a_call_would_cost() ->
     quota, address = Quota(b"seed"), Level(Scope.TENANT, "ip:192.0.2.1", Limit(0.1, 5.0), credit=0.05)
     assert quota.would(0.0, (address,), Demand(0.4)) is not None
     assert len(quota.roll) == 0
+
+
+NEWCOMERS = Level(Scope.POOL, "newcomers", Limit(0.1, 1.0), newcomers=True)
+
+
+def record(quota: Quota, now: float, *, killed: bool = False) -> float:
+    """Five good calls of the address, one every 15 s, the last one killed if asked; when it is over."""
+    for number in range(6):
+        take(quota, f"good{number}", (ALL, ADDRESS), 0.125, now)
+        quota.settle(now, f"good{number}", Usage(0.1, killed_s=0.0 if killed and number == 5 else None))
+        now += 15.0
+    return now
+
+
+def full_of_newcomers(quota: Quota, now: float) -> None:
+    """Others have used up what newcomers share."""
+    take(quota, "others", (NEWCOMERS,), 1.0, now)
+
+
+def test_newcomers_share_a_part_when_they_have_no_record() -> None:
+    """A stranger that is new is told of that part, and that waiting helps."""
+    quota = Quota(SEED)
+    full_of_newcomers(quota, 0.0)
+    assert refused(quota, (ALL, NEWCOMERS, ADDRESS), 0.1).level is NEWCOMERS
+
+
+def test_a_record_is_out_of_reach_of_newcomers_when_they_use_up_their_part() -> None:
+    """Known for a minute, some good calls: it fits only what all strangers share, and holds nothing of the newcomers' part."""
+    quota = Quota(SEED)
+    now = record(quota, 0.0)
+    full_of_newcomers(quota, now)
+    before = quota.reserved(now, NEWCOMERS)
+    lease = take(quota, "regular", (ALL, NEWCOMERS, ADDRESS), 0.1, now)
+    assert NEWCOMERS not in [hold.level for hold in lease.holds]
+    assert quota.reserved(now, NEWCOMERS) == before
+
+
+def test_the_record_is_lost_when_a_call_is_killed() -> None:
+    """It has to be earned again."""
+    quota = Quota(SEED)
+    now = record(quota, 0.0, killed=True)
+    full_of_newcomers(quota, now)
+    assert refused(quota, (ALL, NEWCOMERS, ADDRESS), 0.01, now).level is NEWCOMERS
+
+
+def test_no_record_is_made_when_calls_are_given_back_or_come_all_at_once() -> None:
+    """Nothing that is free makes one, and nothing that is quick."""
+    quota = Quota(SEED)
+    for number in range(20):
+        take(quota, f"left{number}", (ALL, ADDRESS), 0.1, 5.0 * number)
+        quota.cancel(5.0 * number, f"left{number}")
+    full_of_newcomers(quota, 100.0)
+    assert refused(quota, (ALL, NEWCOMERS, ADDRESS), 0.01, 100.0).level is NEWCOMERS
+    other = Quota(SEED)
+    for number in range(6):
+        take(other, f"quick{number}", (ALL, ADDRESS), 0.01, 0.0)
+        other.settle(0.0, f"quick{number}", Usage(0.01))
+    full_of_newcomers(other, 0.0)
+    assert refused(other, (ALL, NEWCOMERS, ADDRESS), 0.01, 0.0).level is NEWCOMERS
