@@ -49,7 +49,7 @@ Plan = Callable[[Field], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """many: addresses that take part; 0 when tenants attack, `tenants` of them. target: least good share to be kept."""
+    """many: addresses that take part; 0 when tenants attack, `tenants` of them. target: least part of good to be kept."""
 
     code: str
     name: str

@@ -31,10 +31,10 @@ from benches.siege.attacks import ATTACKS, Attack, Field
 from benches.siege.population import KINDS, Identity, Sample, Tenant, embedding, inputs_of, live, post, settle_down
 
 ROOT = Path(__file__).parents[2]
-WARM_UP_S = 3.0
-CALM_S = 6.0
+WARM_UP_S = 2.5
+CALM_S = 5.0
 ATTACK_S = 12.0
-AFTER_S = 4.0
+AFTER_S = 3.0
 GOOD_LOAD = 0.3
 CORES = len(os.sched_getaffinity(0))
 GOOD = tuple(f"good{number}" for number in range(sum(kind.tenants for kind in KINDS)))

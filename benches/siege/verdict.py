@@ -17,7 +17,7 @@ from benches.siege.population import KINDS, Sample
 from benches.siege.scene import AFTER_S, ATTACK_S, CALM_S, CORES, Evidence
 
 _DEADLINES = {kind.name: kind.deadline_s for kind in KINDS}
-_STOPPED = ("expired_cpu", "expired_wall", "out_of_memory", "crashed")
+_STOPPED = ("expired_cpu", "out_of_memory", "crashed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def judge(evidence: Evidence) -> Verdict:
         attackers=sum(entry["cpu_s"] for entry in bad) / (ATTACK_S * CORES),
         in_deadline=_in_deadline(evidence),
         calm_refused=(sum(one.status != 200 for one in calm), len(calm)),
-        false_kills=sum(e["outcome"] in _STOPPED for e in _of_good(evidence, "CallSettled")),
+        false_kills=sum(_was_killed(entry, evidence) for entry in _of_good(evidence, "CallSettled")),
         reasons=Counter(
             entry["reason"] or entry["outcome"] for entry in _of_good(evidence, "RequestRejected") if CALM_S <= entry["at"] < end
         ),
@@ -82,6 +82,13 @@ def judge(evidence: Evidence) -> Verdict:
 
 def _of_good(evidence: Evidence, kind: str) -> Iterable[dict[str, Any]]:
     return (entry for entry in evidence.audit if entry["type"] == kind and entry["tenant"] in evidence.tenants)
+
+
+def _was_killed(entry: dict[str, Any], evidence: Evidence) -> bool:
+    """Whether a good call was stopped by its grant, not by its own deadline (which counts as late)."""
+    deadline_s = evidence.tenants[entry["tenant"]].kind.deadline_s
+    early = entry["outcome"] == "expired_wall" and entry["elapsed_s"] < deadline_s
+    return early or entry["outcome"] in _STOPPED
 
 
 def _in_deadline(evidence: Evidence) -> tuple[int, int]:
