@@ -5,8 +5,9 @@ python -m benches.siege.host POLICY.toml PORT
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
+import dataclasses
 from pathlib import Path
 
 from benches.siege import model
@@ -27,7 +28,19 @@ def faulty(source: ModelSource) -> ZygoteSpec:
 
 def main() -> None:
     """Serve until SIGTERM."""
-    options = Options(load(Path(sys.argv[1])), demo_models(), "127.0.0.1", int(sys.argv[2]), zygote=faulty)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("policy", type=Path)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--keys", default="")
+    parser.add_argument("--no-calibrate", action="store_true")
+    chosen = parser.parse_args()
+    policy = load(chosen.policy)
+    policy = dataclasses.replace(
+        policy,
+        identity=dataclasses.replace(policy.identity, keys=chosen.keys or policy.identity.keys),
+        price=dataclasses.replace(policy.price, calibrate=policy.price.calibrate and not chosen.no_calibrate),
+    )
+    options = Options(policy, demo_models(), "127.0.0.1", chosen.port, zygote=faulty)
     asyncio.run(serve_until_signal(options))
 
 

@@ -121,7 +121,7 @@ def _server(folder: Path, policy: Path) -> Iterator[tuple[int, int]]:
     port, log = free_port(), folder / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benches.siege.host", str(policy), str(port)], stdout=out, stderr=out, cwd=ROOT
+            [sys.executable, "-m", "benches.siege.host", str(policy), "--port", str(port)], stdout=out, stderr=out, cwd=ROOT
         )
     try:
         _await_ready(port, process, log)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,23 +63,17 @@ def processes() -> dict[int, Process]:
 
 
 class Server:
-    """A running `wickguard serve`."""
+    """A running `wickguard serve`, or another `program` that takes the same arguments."""
 
     def __init__(
-        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0
-    ) -> None:
+        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0,
+        program: Sequence[str | Path] = (WICKGUARD, "serve"),
+    ) -> None:  # fmt: skip
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
         # Half a minute of measuring would be spent at every start; calibration has tests of its own.
-        command: list[str | Path] = [
-            WICKGUARD,
-            "serve",
-            folder / "policy.toml",
-            "--port",
-            str(self.port),
-            "--no-calibrate",
-        ]
+        command = [*program, folder / "policy.toml", "--port", str(self.port), "--no-calibrate"]
         if keys is not None:
             command += ["--keys", keys]
         if max_files:

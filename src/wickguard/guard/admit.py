@@ -185,8 +185,10 @@ class Admission:
     def allowance(self, caller: Caller) -> Allowance:
         """What `caller` may still ask."""
         now = self._clock()
-        level = self._standing(caller, now).own
-        available, full_in = self._gate.parts.quota.available(now, level)
+        quota, own = self._gate.parts.quota, self._standing(caller, now).own
+        (available, full_in), level = min(
+            ((quota.available(now, level), level) for level in own), key=lambda one: one[0][0]
+        )
         return Allowance(available, level.limit.depth, level.limit.rate, full_in)
 
     def prospect(self, call: Call, quote: Quote) -> Prospect:
