@@ -27,7 +27,7 @@ COLUMNS = (
 ONLY_KEYS = ("a7", "a11")
 EXPLAINED = (
     f"{CALM_S:g} s calm, {ATTACK_S:g} s attack, {AFTER_S:g} s after, a fresh server each time. Eight good tenants ask for "
-    f"{GOOD_LOAD:.0%} of the machine: short sentences, batches of 16, documents of 250 words; half of them Poisson, half in bursts "
+    f"{GOOD_LOAD:.0%} of the machine: short sentences, batches of 16, documents of 250 words; half Poisson, half in bursts "
     "(CV 5). Good: 200 within 1, 3 and 10 s. Kept: good in the attack over good in the calm before it. Classes: good in the "
     "attack. Wasted: CPU-seconds of calls without a result. Attackers: their part of the cores. Others: cores that were used "
     "by what has nothing to do with the siege, of the two; what is above 0 makes the rest worse than it is."
@@ -94,9 +94,9 @@ def conclude(report: Report, verdicts: Sequence[Verdict]) -> None:
     timely, let_in = (sum(one.in_deadline[index] for one in verdicts) for index in (0, 1))
     refused, calm = (sum(one.calm_refused[index] for one in verdicts) for index in (0, 1))
     report.note(
-        f"Over all {len(verdicts)} scenes: {timely / max(1, let_in):.2%} of {let_in} good calls that were let in were answered in "
-        f"their deadline (target 99.9 %); {refused / max(1, calm):.2%} of {calm} good requests in calm got no 200 (target 1 %); "
-        f"{sum(one.false_kills for one in verdicts)} good calls were stopped by their own grant (target 0)."
+        f"Over all {len(verdicts)} scenes: {timely / max(1, let_in):.2%} of {let_in} good calls that were let in were answered "
+        f"in their deadline (target 99.9 %); {refused / max(1, calm):.2%} of {calm} good requests in calm got no 200 "
+        f"(target 1 %); {sum(one.false_kills for one in verdicts)} good calls were stopped by their own grant (target 0)."
     )
 
 

@@ -224,7 +224,8 @@ async def slow_bodies(field: Field) -> None:
 async def _trickle(field: Field, identity: Identity) -> None:
     await asyncio.sleep(max(0.0, field.begin + field.rng.random() - time.monotonic()))
     auth = f"Authorization: Bearer {identity.key}\r\n" if identity.key else ""
-    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: siege\r\nContent-Type: application/json\r\n{auth}Content-Length: 100000\r\n\r\n"
+    lines = ["POST /v1/embeddings HTTP/1.1", "Host: siege", "Content-Type: application/json", "Content-Length: 100000"]
+    head = "\r\n".join(lines) + f"\r\n{auth}\r\n"
     while time.monotonic() < field.end:
         wire: Wire | None = None
         with contextlib.suppress(OSError):

@@ -2,8 +2,8 @@
 
     warm-up, calm, attack, after
 
-Good tenants and attackers are processes of their own, so that an attacker that computes doesn't make good clients late; they and
-the server share the machine, so what they used is part of the evidence.
+Good tenants and attackers are processes of their own, so that a busy attacker doesn't make good clients late; they and the
+server share the machine, so what they used is part of the evidence.
 """
 
 from __future__ import annotations
@@ -121,7 +121,10 @@ def _server(folder: Path, policy: Path) -> Iterator[tuple[int, int]]:
     port, log = free_port(), folder / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benches.siege.host", str(policy), "--port", str(port)], stdout=out, stderr=out, cwd=ROOT
+            [sys.executable, "-m", "benches.siege.host", str(policy), "--port", str(port)],
+            stdout=out,
+            stderr=out,
+            cwd=ROOT,
         )
     try:
         _await_ready(port, process, log)
@@ -154,7 +157,7 @@ def _costs(port: int, identity: Identity) -> dict[str, float]:
         head, _, body = post("/v1/quote", request, identity).partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
         asked = urllib.request.Request(f"http://127.0.0.1:{port}/v1/quote", body, headers)
-        with urllib.request.urlopen(asked) as answer:
+        with urllib.request.urlopen(asked) as answer:  # noqa: S310 (our own server)
             found[kind.name] = json.loads(answer.read())["expected"]["cpu_s"]
     return found
 

@@ -1,7 +1,7 @@
 """The verdict: what an attack cost good tenants, from what they saw and what the server wrote down.
 
-All of requests that were due while the attack lasted. Good: 200 within the class's deadline. Kept: good in the attack over good in
-the calm before. Jain's index over tenants of the part of their requests that was good. Wasted: CPU-seconds of calls that
+All of requests that were due while the attack lasted. Good: 200 within the class's deadline. Kept: good in the attack over
+good in the calm before. Jain's index over tenants of the part of their requests that was good. Wasted: CPU-seconds of calls that
 ended without a result. Attackers' share: their CPU-seconds of what the cores could do. In deadline: of good tenants' calls that
 were let into the queue. False kills: good calls that were stopped by their own grant.
 """
@@ -73,7 +73,7 @@ def judge(evidence: Evidence) -> Verdict:
         calm_refused=(sum(one.status != 200 for one in calm), len(calm)),
         false_kills=sum(_was_killed(entry, evidence) for entry in _of_good(evidence, "CallSettled")),
         reasons=Counter(
-            entry["reason"] or entry["outcome"] for entry in _of_good(evidence, "RequestRejected") if CALM_S <= entry["at"] < end
+            entry["reason"] for entry in _of_good(evidence, "RequestRejected") if CALM_S <= entry["at"] < end
         ),
         fates=Counter(entry["outcome"] for entry in bad),
         others_s=cpu["machine"] - cpu["server"] - cpu["good"] - cpu["attack"],

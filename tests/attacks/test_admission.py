@@ -1,7 +1,7 @@
 """Attacks on the price, the quota and the breakers: each caller pays for its own, and nobody else notices.
 
-The server runs the real model with two planted faults (benches/siege/model.py): texts with a hidden word never end, or end their
-process. Every test has a tenant of its own, so that the order of tests means nothing.
+The server runs the real model with two planted faults (benches/siege/model.py): texts with a hidden word never end, or end
+their process. Every test has a tenant of its own, so that the order of tests means nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from benches.siege.model import ABORT, SPIN
 from tests.attacks.harness import Reply, Target, converse, siege
 from tests.e2e.server import MODEL, Server, add_key
 
-from benches.siege.model import ABORT, SPIN
 from wickguard.units import MIB
 
 TENANTS = ("attacker", "neighbour", "spender", "poisoner", "tripper", "bystander", "killed", "asker")
@@ -197,9 +197,10 @@ def test_nothing_is_refilled_when_addresses_are_sprayed(stage: Stage) -> None:
     """One address uses up what strangers get; then hundreds of others ask once, from as many networks."""
     target = stage.target
 
-    def ask(source: str, connection: socket.socket | None = None) -> int | None:
+    def ask(source: str) -> int | None:
         text = body("good morning")
-        head = f"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
+        lines = ["POST /v1/embeddings HTTP/1.1", "host: x", "content-type: application/json"]
+        head = "\r\n".join([*lines, f"content-length: {len(text)}", "", ""])
         with socket.create_connection(("127.0.0.1", target.server.port), 10, (source, 0)) as made:
             return converse(made, head.encode() + text, 0.0005).status
 

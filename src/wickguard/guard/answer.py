@@ -52,7 +52,7 @@ def allowance_headers(allowance: Allowance, retry_after_s: float | None = None) 
     """What the caller may still ask, as RateLimit fields (draft-ietf-httpapi-ratelimit-headers).
 
     Compute time has no registered unit: milliseconds, and a parameter of our own that says so. Only the caller's own bucket is
-    told; what the others use would tell an attacker how well the attack goes. The draft wants t and Retry-After to mean the same
+    told; what the others use would tell an attacker how well the attack goes. By the draft t and Retry-After mean the same
     instant: whoever is refused is told when its call would fit, everybody else when all of its quota is back.
     """
     most, left = int(allowance.depth_s * 1000), int(allowance.available_s * 1000)
@@ -73,12 +73,8 @@ async def send_answer(answer: Answer, request_id: str, send: Send, write_timeout
         *answer.headers,
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": head})
-    if len(answer.body) <= PIECE_BYTES:
-        # The server takes one piece as a whole, whether the client reads it or not: there is nothing to wait for.
-        await send({"type": "http.response.body", "body": answer.body})
-        return
     view = memoryview(answer.body)
-    for start in range(0, len(view), PIECE_BYTES):
+    for start in range(0, max(1, len(view)), PIECE_BYTES):
         last = start + PIECE_BYTES >= len(view)
         piece = {"type": "http.response.body", "body": bytes(view[start : start + PIECE_BYTES]), "more_body": not last}
         async with asyncio.timeout(write_timeout_s):

@@ -73,7 +73,7 @@ class Metrics:
         self.spent = Counter(
             "wickguard_cpu_seconds_total", "CPU time by outcome.", ["model", "outcome"], registry=registry
         )
-        # Looking labels up takes longer than counting, and a flood of refusals has the same few. Closed sets, so it stays small.
+        # Looking labels up takes longer than counting, and a flood of refusals has the same few. All of them are closed sets.
         self._refusals = functools.cache(self._find_refusals)
         self._watch_processes(registry)
 
