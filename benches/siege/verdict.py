@@ -1,9 +1,9 @@
 """The verdict: what an attack cost good tenants, from what they saw and what the server wrote down.
 
-All of requests that were due while the attack lasted. Good: 200 within the class's deadline. Kept: good in the attack over
-good in the calm before. Jain's index over tenants of the part of their requests that was good. Wasted: CPU-seconds of calls that
-ended without a result. Attackers' share: their CPU-seconds of what the cores could do. In deadline: of good tenants' calls that
-were let into the queue. False kills: good calls that were stopped by their own grant.
+All of requests that were due in the attack. Good: 200 within the class's deadline. Kept: good in the attack over good in the
+calm before. Jain's index over tenants of the part of their requests that was good. Wasted: CPU-seconds of calls that ended
+without a result. Attackers' share: their CPU-seconds of what the cores could do. In deadline: of good tenants' calls that were
+let into the queue. False kills: good calls that were stopped by their own grant.
 """
 
 from __future__ import annotations

@@ -175,6 +175,10 @@ class Forecaster:
     def num_samples(self) -> int:
         """Samples per series when nothing is said."""
 
+    @property
+    def shape(self) -> dict[str, int]:
+        """encoder_layers, decoder_layers, hidden, inner (columns of all heads), intermediate, vocab."""
+
     def forecast(
         self,
         series: list[bytes],

@@ -24,20 +24,26 @@ from wickguard.cost.quote import Priced
 from wickguard.deadline import Deadline
 from wickguard.dialect.task import Dialect
 from wickguard.guard.admit import Admission, Machine
+from wickguard.guard.classification import Classification
 from wickguard.guard.decode import Decoder
 from wickguard.guard.embedding import Embedding, token_bound
+from wickguard.guard.forecasting import Forecasting, reach
 from wickguard.guard.identity import Identity, load_keys
 from wickguard.guard.pipeline import Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
 from wickguard.guard.standing import Standings, Tenancy
-from wickguard.modality import text
+from wickguard.modality import image, image_header, series, text
 from wickguard.policy.schema import Policy
-from wickguard.records import Call, Caller, Lane, Pool, Quote
+from wickguard.records import Call, Caller, Features, Lane, Pool, Quote
 from wickguard.telemetry.events import PolicyInForce
+from wickguard.units import KIB
 
 # A median request, for the credit of callers that nobody knows yet: one paragraph.
 _MEDIAN_BYTES = 512
+# Or a picture for a screen, as JPEG.
+_MEDIAN_PICTURE = (1024, 768)
+_MEDIAN_FILE = 200 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,13 @@ class Ground:
 
 def build_decoder(policy: Policy, ground: Ground) -> Decoder:
     """The decode stage of a server."""
-    return Decoder({Service.EMBED: Embedding(ground.models, ground.dialects, policy.text, ground.weights)})
+    return Decoder(
+        {
+            Service.EMBED: Embedding(ground.models, ground.dialects, policy.text, ground.weights),
+            Service.CLASSIFY: Classification(ground.models, policy.image),
+            Service.FORECAST: Forecasting(ground.models, policy.series),
+        }
+    )
 
 
 def build_pricer(policy: Policy, ground: Ground) -> Pricer:
@@ -92,12 +104,11 @@ class Site:
 def survey(policy: Policy, models: Mapping[str, ModelSpec], pricer: Pricer) -> Site:
     """The site of a server on this machine. Raises ConfigError when the key file can't be read."""
     machine = Machine(policy.capacity, policy.server.memory_bytes())
-    sample = text.synthesize([_MEDIAN_BYTES])
     dearest = median = 0.0
     for spec in models.values():
-        bound = token_bound(spec)
-        dearest = max(dearest, _reserve_s(pricer, spec, text.largest(policy.text, bound), machine))
-        median = max(median, _reserve_s(pricer, spec, text.measure(sample, bound), machine))
+        largest, ordinary = _samples(policy, spec)
+        dearest = max(dearest, _reserve_s(pricer, spec, largest, machine))
+        median = max(median, _reserve_s(pricer, spec, ordinary, machine))
     keys = load_keys(Path(policy.identity.keys)) if policy.identity.keys else {}
     return Site(
         capacity=machine.cores,
@@ -161,7 +172,23 @@ def restage(stages: Stages, policy: Policy, identity: Identity, ground: Ground) 
     return new, site
 
 
-def _reserve_s(pricer: Pricer, spec: ModelSpec, features: text.TextFeatures, machine: Machine) -> float:
+def _samples(policy: Policy, spec: ModelSpec) -> tuple[Features, Features]:
+    """The dearest request for a model inside the envelope, and an ordinary one."""
+    if spec.image is not None:
+        size = spec.image.height, spec.image.width
+        ordinary = image_header.Header(image_header.Kind.JPEG, *_MEDIAN_PICTURE, 1, 24, 1)
+        return image.largest(policy.image, policy.edge.max_body_bytes, size), image.measure(
+            ordinary, _MEDIAN_FILE, size
+        )
+    if spec.series is not None:
+        seen = reach(spec.series)
+        ordinary_series = series.measure([seen.context], seen.piece, spec.series.samples, seen)
+        return series.largest(policy.series, seen), ordinary_series
+    bound = token_bound(spec)
+    return text.largest(policy.text, bound), text.measure(text.synthesize([_MEDIAN_BYTES]), bound)
+
+
+def _reserve_s(pricer: Pricer, spec: ModelSpec, features: Features, machine: Machine) -> float:
     caller = Caller("nobody", Pool.ANONYMOUS, "")
     quote = pricer.price(Call("", "", caller, spec.name, b"", features, Deadline(0.0)))
     # What is dearer than any call may be is refused before it reaches a quota.

@@ -20,25 +20,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from wickguard import clock
-from wickguard.backend import EmbedPayload, Job, ModelSpec
-from wickguard.cost import analytic, store
+from wickguard.backend import Job, ModelSpec, Task
+from wickguard.cost import image_sweep, series_sweep, store, text_sweep
 from wickguard.cost.calibration import Point, Run, Sweep, conclude, plan
-from wickguard.cost.quote import Priced, priced_analytically
-from wickguard.cost.text_sweep import sweep_of
+from wickguard.cost.quote import Priced, cost_model, priced_analytically
 from wickguard.errors import ConfigError, ModelError
+from wickguard.guard.warmup import warm_up
 from wickguard.modality.text import TokenWeights
-from wickguard.models import FILES, ModelSource
+from wickguard.models import FILES, OPTIONAL_FILES, ModelSource
 from wickguard.policy.schema import Policy
 from wickguard.records import Cost, Lane, OutcomeKind
 from wickguard.workers.pool import Pool
 from wickguard.workers.settings import ZygoteSpec
 from wickguard.workers.spawn import COMPUTE_THREADS
 
-# The call whose CPU time tells the machine's speed: long enough that overheads are small, short enough for any model.
-_WARMUP_TOKENS = 128
+# Calls whose CPU time tells the machine's speed.
 _WARMUP_CALLS = 5
 # A machine this much faster or slower than when it was calibrated has other prices.
 _SPEED_CHANGE = 1.4
@@ -79,7 +76,7 @@ async def find_prices(
     for source in sources:
         subject = await _subject(pool, source)
         speed = subject.flops_per_s
-        model = analytic.TextCost(subject.spec, speed)
+        model = cost_model(subject.spec, speed)
         path = given.get(source.name) or store.default_path(
             policy.calibration.cost_dir, source.name, subject.identity, os.environ
         )
@@ -95,15 +92,16 @@ async def find_prices(
             continue
         calibrated = content.calibrated(model)
         found.priced[source.name] = Priced(model, calibrated.curve)
-        found.weights[source.name] = TokenWeights(**calibrated.learned)
+        if calibrated.learned:
+            found.weights[source.name] = TokenWeights(**calibrated.learned)
     return found
 
 
 async def calibrate(pool: Pool, subject: Subject, policy: Policy, tell: Tell = lambda *_: None) -> store.CostFile:
     """Sweep a model and return its cost file. Raises ModelError when a call fails or too few of them ran."""
     spec = subject.spec
-    model = analytic.TextCost(spec, subject.flops_per_s)
-    sweep = sweep_of(spec, policy.text, subject.flops_per_s, policy.calibration)
+    model = cost_model(spec, subject.flops_per_s)
+    sweep = _sweep_of(subject, policy)
     runs = await _run(pool, spec.name, sweep, policy, tell)
     # Seconds of arithmetic in pure Python: the loop must hear its workers meanwhile.
     calibrated = await asyncio.to_thread(conclude, model, sweep, runs)
@@ -141,9 +139,7 @@ def summary(content: store.CostFile) -> str:
 
 async def measure_speed(pool: Pool, spec: ModelSpec) -> float:
     """Floating-point operations per second of one core, from a few calls of known size in the cage. Raises ModelError."""
-    tokens = min(_WARMUP_TOKENS, spec.max_tokens)
-    ids = [index % spec.vocab for index in range(1, tokens - spec.special_tokens + 1)]
-    payload = msgspec.msgpack.encode(EmbedPayload([ids], truncate=False, normalize=True, encoding="float"))
+    payload, flops = warm_up(spec)
     limits = Cost(cpu_s=60.0, wall_s=120.0, peak_bytes=pool.settings.max_grant_bytes)
     seconds: list[float] = []
     for number in range(_WARMUP_CALLS):
@@ -151,15 +147,17 @@ async def measure_speed(pool: Pool, spec: ModelSpec) -> float:
         if outcome.kind is not OutcomeKind.COMPLETED:
             raise ModelError(f"{spec.name} can't compute: its first call ended as {outcome.kind} ({outcome.detail})")
         seconds.append(outcome.usage.cpu_s)
-    return analytic.flops(spec, tokens, tokens * tokens) / max(1e-6, statistics.median(seconds))
+    return flops / max(1e-6, statistics.median(seconds))
 
 
 def identify(source: ModelSource) -> store.Identity:
     """What a calibration of this model holds for, here."""
     digest = hashlib.sha256()
-    for name in FILES:
-        with (source.path / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for name in (*FILES, *OPTIONAL_FILES):
+        path = source.path / name
+        if path.is_file():
+            with path.open("rb") as file:
+                digest.update(name.encode() + hashlib.file_digest(file, "sha256").digest())
     return store.Identity(f"sha256:{digest.hexdigest()}", engine_build(), COMPUTE_THREADS, cpu_model())
 
 
@@ -193,6 +191,17 @@ def cpu_model() -> str:
 async def _subject(pool: Pool, source: ModelSource) -> Subject:
     spec = pool.models[source.name]
     return Subject(spec, await measure_speed(pool, spec), await asyncio.to_thread(identify, source))
+
+
+def _sweep_of(subject: Subject, policy: Policy) -> Sweep[Any]:
+    spec, speed, settings = subject.spec, subject.flops_per_s, policy.calibration
+    match spec.task:
+        case Task.CLASSIFY:
+            return image_sweep.sweep_of(spec, policy.image, policy.edge.max_body_bytes)
+        case Task.FORECAST:
+            return series_sweep.sweep_of(spec, policy.series, speed, settings)
+        case _:
+            return text_sweep.sweep_of(spec, policy.text, speed, settings)
 
 
 async def _run(pool: Pool, name: str, sweep: Sweep[Any], policy: Policy, tell: Tell) -> list[Run[Any]]:

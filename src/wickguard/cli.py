@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from wickguard import __version__
+from wickguard.backend import ModelSpec, Task
 from wickguard.backtest import command as backtest
 from wickguard.calibrate import calibrate_alone, summary
 from wickguard.errors import WickguardError
@@ -143,15 +144,33 @@ def _welcome(running: Running) -> None:
     for spec in running.pool.models.values():
         _CONSOLE.print(
             f"[bold]{spec.name}[/]: {spec.architecture}, {spec.parameters / 1e6:.1f} M parameters, "
-            f"{format_bytes(spec.weight_bytes)}, up to {spec.max_tokens} tokens"
+            f"{format_bytes(spec.weight_bytes)}, {_reach(spec)}"
         )
     for note in running.notes:
         _CONSOLE.print(escape(note), soft_wrap=True)
     _CONSOLE.print(f"cage: {running.pool.tier}", soft_wrap=True)
     _CONSOLE.print(f"listening on [bold]{running.url}[/]   metrics {running.url}/metrics   stop with Ctrl-C")
-    name = next(iter(running.pool.models))
-    body = f'{{"model": "{name}", "input": "The quick brown fox"}}'
-    print(f"\ncurl {running.url}/v1/embeddings -H 'Content-Type: application/json' -d '{body}'\n", flush=True)
+    curls = {spec.task: _curl(running.url, spec) for spec in running.pool.models.values()}
+    print("\n" + "\n".join(curls.values()) + "\n", flush=True)
+
+
+def _reach(spec: ModelSpec) -> str:
+    if spec.image is not None:
+        return f"{spec.image.width} x {spec.image.height} pixels, {len(spec.image.labels)} classes"
+    if spec.series is not None:
+        return f"{spec.series.context} points, {spec.series.piece} steps at once"
+    return f"up to {spec.max_tokens} tokens"
+
+
+def _curl(url: str, spec: ModelSpec) -> str:
+    match spec.task:
+        case Task.CLASSIFY:
+            return f"curl '{url}/v1/classify?model={spec.name}' -H 'Content-Type: image/png' --data-binary @picture.png"
+        case Task.FORECAST:
+            path, body = "forecast", f'{{"model": "{spec.name}", "series": [1, 2, null, 4, 5], "horizon": 8}}'
+        case _:
+            path, body = "embeddings", f'{{"model": "{spec.name}", "input": "The quick brown fox"}}'
+    return f"curl {url}/v1/{path} -H 'Content-Type: application/json' -d '{body}'"
 
 
 if __name__ == "__main__":

@@ -47,7 +47,12 @@ cost_dir = "{folder}"
 path = "{folder}/audit.jsonl"
 """
 LONG = "the " * 480
-FAULTY = (sys.executable, "-m", "benches.siege.host")
+
+
+class FaultyServer(Server):
+    """The same server, its model with faults."""
+
+    program = (sys.executable, "-m", "benches.siege.host")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The server of this module."""
     folder = tmp_path_factory.mktemp("stage")
     keys = {tenant: add_key(folder / "keys", tenant) for tenant in TENANTS}
-    server = Server(folder, POLICY.format(folder=folder), keys=folder / "keys", program=FAULTY)
+    server = FaultyServer(folder, POLICY.format(folder=folder), keys=folder / "keys")
     try:
         server.wait_ready()
         target = Target(server, keys["attacker"], keys["neighbour"])

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 WICKGUARD = Path(sys.executable).with_name("wickguard")
 MODEL = "all-MiniLM-L6-v2"
@@ -63,17 +64,19 @@ def processes() -> dict[int, Process]:
 
 
 class Server:
-    """A running `wickguard serve`, or another `program` that takes the same arguments."""
+    """A running `wickguard serve`; or, of a subclass, another program that takes the same arguments."""
+
+    program: ClassVar[tuple[str | Path, ...]] = (WICKGUARD, "serve")
 
     def __init__(
         self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0,
-        program: Sequence[str | Path] = (WICKGUARD, "serve"),
+        arguments: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
         # Half a minute of measuring would be spent at every start; calibration has tests of its own.
-        command = [*program, folder / "policy.toml", "--port", str(self.port), "--no-calibrate"]
+        command = [*self.program, folder / "policy.toml", "--port", str(self.port), "--no-calibrate", *arguments]
         if keys is not None:
             command += ["--keys", keys]
         if max_files:

@@ -107,7 +107,7 @@ def test_the_backlog_is_the_sum_of_what_waits_when_calls_come_and_go(steps: list
         for name in "0123":
             own = sum(grains(ticket.price_s) for ticket in waiting.values() if ticket.tenant == name)
             assert queue.backlog_s(name, Lane.SHORT) == own
-        held = sum(len(tenant.waiting[Lane.SHORT]) for tenant in queue._tenants.values())
+        held = sum(len(order.waiting) for tenant in queue._tenants.values() for order in tenant.orders.values())
         assert held <= 2 * len(waiting)
 
 

@@ -17,30 +17,37 @@ from wickguard.records import Lane
 
 
 class Contender:
-    """One that waits or runs. spent: its counter by lane, of everything (LONG) and of short calls alone (SHORT)."""
+    """One that waits or runs. spent: of everything; short: of short calls alone; both over its weight."""
 
-    __slots__ = ("busy", "name", "spent", "weight")
+    __slots__ = ("busy", "name", "short", "spent", "weight")
 
-    def __init__(self, name: str, spent: dict[Lane, float]) -> None:
+    def __init__(self, name: str, spent: float, short: float) -> None:
         self.name = name
         self.spent = spent
+        self.short = short
         self.weight = 1.0
         self.busy = 0
+
+    def rank(self, lane: Lane) -> float:
+        """What calls of this lane are compared by; the least goes first."""
+        return self.short if lane is Lane.SHORT else self.spent
 
     def charge(self, lane: Lane, seconds: float) -> None:
         """It was served these seconds; negative when it used less than it was charged."""
         each = seconds / self.weight
-        self.spent[Lane.LONG] = max(0.0, self.spent[Lane.LONG] + each)
+        self.spent = max(0.0, self.spent + each)
         if lane is Lane.SHORT:
-            self.spent[Lane.SHORT] = max(0.0, self.spent[Lane.SHORT] + each)
+            self.short = max(0.0, self.short + each)
 
 
 class Contest:
     """Contenders by name. Everybody who waits or runs is active; `enter` and `leave` come in pairs."""
 
+    __slots__ = ("_active", "_idle", "_max_idle")
+
     def __init__(self, max_idle: int = 4096) -> None:
         self._active: dict[str, Contender] = {}
-        self._idle: OrderedDict[str, dict[Lane, float]] = OrderedDict()
+        self._idle: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._max_idle = max_idle
 
     def __len__(self) -> int:
@@ -50,9 +57,11 @@ class Contest:
         """One more call of `name` waits."""
         found = self._active.get(name)
         if found is None:
-            owed = self._idle.pop(name, _NOTHING)
-            found = Contender(name, {lane: max(self._least(lane), owed[lane]) for lane in Lane})
-            self._active[name] = found
+            spent, short = self._least()
+            owed = self._idle.pop(name, None)
+            if owed is not None:
+                spent, short = max(spent, owed[0]), max(short, owed[1])
+            found = self._active[name] = Contender(name, spent, short)
         found.busy += 1
         return found
 
@@ -65,14 +74,16 @@ class Contest:
         if not self._active:
             # Nobody is left to be compared with: debts between contenders end here.
             self._idle.clear()
-        elif any(contender.spent[lane] > self._least(lane) for lane in Lane):
-            self._idle[contender.name] = contender.spent
+            return True
+        spent, short = self._least()
+        if contender.spent > spent or contender.short > short:
+            self._idle[contender.name] = (contender.spent, contender.short)
             if len(self._idle) > self._max_idle:
                 self._idle.popitem(last=False)
         return True
 
-    def _least(self, lane: Lane) -> float:
-        return min((contender.spent[lane] for contender in self._active.values()), default=0.0)
-
-
-_NOTHING = dict.fromkeys(Lane, 0.0)
+    def _least(self) -> tuple[float, float]:
+        active = self._active.values()
+        if not active:
+            return 0.0, 0.0
+        return min([one.spent for one in active]), min([one.short for one in active])

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from wickguard.control.bucket import grains
 from wickguard.control.contest import Contender, Contest
@@ -39,26 +39,49 @@ class Ticket:
     batch: str = ""
 
 
-@dataclass(slots=True)
 class _Party:
-    """A tenant of its own, or a crowd with a contest inside."""
+    """A tenant of its own (no contest), or a crowd with a contest inside."""
 
-    contender: Contender
-    contest: Contest
-    backlog_s: dict[Lane, float] = field(default_factory=lambda: dict.fromkeys(Lane, 0.0))
+    __slots__ = ("backlog_s", "contender", "contest")
+
+    def __init__(self, contender: Contender, contest: Contest | None) -> None:
+        self.contender = contender
+        self.contest = contest
+        self.backlog_s = {Lane.SHORT: 0.0, Lane.LONG: 0.0}
 
 
-@dataclass(slots=True)
+class _Order:
+    """What a tenant has waiting in one lane. removed: entries of tickets that are gone."""
+
+    __slots__ = ("backlog_s", "removed", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[float, int, str]] = []
+        self.backlog_s = 0.0
+        self.removed = 0
+
+
 class _Tenant:
-    contender: Contender
-    party: _Party
-    waiting: dict[Lane, list[tuple[float, int, str]]] = field(default_factory=lambda: {lane: [] for lane in Lane})
-    backlog_s: dict[Lane, float] = field(default_factory=lambda: dict.fromkeys(Lane, 0.0))
-    removed: dict[Lane, int] = field(default_factory=lambda: dict.fromkeys(Lane, 0))
+    """contender: in its crowd; that of its party when it has none."""
+
+    __slots__ = ("contender", "name", "orders", "party")
+
+    def __init__(self, name: str, party: _Party, contender: Contender) -> None:
+        self.name = name
+        self.party = party
+        self.contender = contender
+        # Only the lanes that it has used.
+        self.orders: dict[Lane, _Order] = {}
 
     def rank(self, lane: Lane) -> tuple[float, float]:
         """Who has least goes first: among parties, then within one."""
-        return self.party.contender.spent[lane], self.contender.spent[lane]
+        return self.party.contender.rank(lane), self.contender.rank(lane)
+
+    def charge(self, lane: Lane, seconds: float) -> None:
+        """It was served these seconds."""
+        self.party.contender.charge(lane, seconds)
+        if self.party.contest is not None:
+            self.contender.charge(lane, seconds)
 
 
 class FairQueue:
@@ -71,11 +94,11 @@ class FairQueue:
         self._tickets: dict[str, Ticket] = {}
         self._max_idle = max_idle
         self._sequence = 0
-        self._total_s = dict.fromkeys(Lane, 0.0)
-        self._count = dict.fromkeys(Lane, 0)
+        self._total_s = {Lane.SHORT: 0.0, Lane.LONG: 0.0}
+        self._count = {Lane.SHORT: 0, Lane.LONG: 0}
         self.adopt(long_floor)
         # What each lane was handed out, over its part; the long lane is owed while it is behind.
-        self._handed = dict.fromkeys(Lane, 0.0)
+        self._handed = {Lane.SHORT: 0.0, Lane.LONG: 0.0}
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -87,7 +110,8 @@ class FairQueue:
     def backlog_s(self, tenant: str, lane: Lane) -> float:
         """Predicted seconds of work that `tenant` has waiting in `lane`."""
         found = self._tenants.get(tenant)
-        return found.backlog_s[lane] if found else 0.0
+        order = found.orders.get(lane) if found else None
+        return order.backlog_s if order else 0.0
 
     def total_s(self, lane: Lane) -> float:
         """Predicted seconds of work waiting in `lane`, of all tenants."""
@@ -102,9 +126,9 @@ class FairQueue:
         if crowd:
             each, weight = (own + ticket.price_s) / ticket.weight, 1.0
             own += sum(
-                min(other.backlog_s[lane], each * other.contender.weight)
+                min(other.orders[lane].backlog_s, each * other.contender.weight)
                 for name, other in self._tenants.items()
-                if other.party is party and name != ticket.tenant
+                if other.party is party and name != ticket.tenant and lane in other.orders
             )
         each = (own + ticket.price_s) / weight
         return own + sum(
@@ -116,15 +140,17 @@ class FairQueue:
     def push(self, ticket: Ticket, crowd: str = "") -> None:
         """Add a ticket; its id must be new. crowd: whose party its tenant shares."""
         tenant, lane, price_s = self._enter(ticket, crowd), ticket.lane, grains(ticket.price_s)
-        if lane is Lane.LONG and not self._count[Lane.LONG]:
+        if lane is Lane.LONG and not self._count[lane]:
             # Nothing is saved up while no long call waits.
             self._handed[Lane.LONG] = self._handed[Lane.SHORT] = 0.0
+        order = tenant.orders.get(lane)
+        if order is None:
+            order = tenant.orders[lane] = _Order()
         self._sequence += 1
-        heapq.heappush(tenant.waiting[lane], (ticket.deadline_at, self._sequence, ticket.id))
+        heapq.heappush(order.waiting, (ticket.deadline_at, self._sequence, ticket.id))
         self._tickets[ticket.id] = ticket
-        self._count[lane] += 1
-        for account in (tenant.backlog_s, tenant.party.backlog_s, self._total_s):
-            account[lane] += price_s
+        order.backlog_s += price_s
+        self._add(tenant, lane, 1, price_s)
 
     def pop(self, can_start: Callable[[Ticket], bool]) -> Ticket | None:
         """Take the ticket that starts next, or None when none can; its tenant is charged its price.
@@ -139,8 +165,7 @@ class FairQueue:
             # What long calls get beyond their floor is not held against them.
             self._handed[lane] += ticket.price_s / max(1e-9, self._floor[lane])
         self._drop(ticket)
-        for contender in (tenant.party.contender, tenant.contender):
-            contender.charge(lane, ticket.price_s)
+        tenant.charge(lane, ticket.price_s)
         return ticket
 
     def remove(self, ticket_id: str) -> bool:
@@ -155,8 +180,7 @@ class FairQueue:
     def settle(self, ticket: Ticket, actual_s: float) -> None:
         """A started call has stopped: correct its counters from price to what was used."""
         tenant = self._tenants[ticket.tenant]
-        for contender in (tenant.party.contender, tenant.contender):
-            contender.charge(ticket.lane, actual_s - ticket.price_s)
+        tenant.charge(ticket.lane, actual_s - ticket.price_s)
         self._leave(tenant)
 
     def _choose(self, can_start: Callable[[Ticket], bool]) -> Ticket | None:
@@ -173,35 +197,40 @@ class FairQueue:
         best: Ticket | None = None
         least = (0.0, 0.0)
         for tenant in self._tenants.values():
-            if not tenant.waiting[lane] or (best is not None and tenant.rank(lane) >= least):
+            order = tenant.orders.get(lane)
+            if order is None or not order.waiting or (best is not None and tenant.rank(lane) >= least):
                 continue
-            ticket = self._head(tenant, lane)
+            ticket = self._head(order)
             if ticket is not None and can_start(ticket):
                 best, least = ticket, tenant.rank(lane)
         return best
 
-    def _head(self, tenant: _Tenant, lane: Lane) -> Ticket | None:
+    def _head(self, order: _Order) -> Ticket | None:
         # Removed tickets stay in the heap until they surface or are too many, so that removal is O(1) on average.
-        waiting = tenant.waiting[lane]
+        waiting = order.waiting
         while waiting and waiting[0][2] not in self._tickets:
             heapq.heappop(waiting)
-            tenant.removed[lane] -= 1
+            order.removed -= 1
         return self._tickets[waiting[0][2]] if waiting else None
 
     def _drop(self, ticket: Ticket) -> None:
-        tenant, lane = self._tenants[ticket.tenant], ticket.lane
+        tenant, lane, price_s = self._tenants[ticket.tenant], ticket.lane, grains(ticket.price_s)
+        order = tenant.orders[lane]
         del self._tickets[ticket.id]
-        self._count[lane] -= 1
-        tenant.removed[lane] += 1
-        price_s = grains(ticket.price_s)
-        for account in (tenant.backlog_s, tenant.party.backlog_s, self._total_s):
-            account[lane] -= price_s
-        if self._head(tenant, lane) is not None and 2 * tenant.removed[lane] > len(tenant.waiting[lane]):
+        order.removed += 1
+        order.backlog_s -= price_s
+        self._add(tenant, lane, -1, -price_s)
+        if self._head(order) is not None and 2 * order.removed > len(order.waiting):
             # Else a caller that queues and leaves, behind one call of its own that stays, would spend our memory until
             # that one's deadline.
-            tenant.waiting[lane] = [entry for entry in tenant.waiting[lane] if entry[2] in self._tickets]
-            heapq.heapify(tenant.waiting[lane])
-            tenant.removed[lane] = 0
+            order.waiting = [entry for entry in order.waiting if entry[2] in self._tickets]
+            heapq.heapify(order.waiting)
+            order.removed = 0
+
+    def _add(self, tenant: _Tenant, lane: Lane, count: int, price_s: float) -> None:
+        self._count[lane] += count
+        self._total_s[lane] += price_s
+        tenant.party.backlog_s[lane] += price_s
 
     def _enter(self, ticket: Ticket, crowd: str) -> _Tenant:
         tenant = self._tenants.get(ticket.tenant)
@@ -210,18 +239,23 @@ class FairQueue:
         contender = self._contest.enter(name)
         party = self._parties.get(name)
         if party is None:
-            party = self._parties[name] = _Party(contender, Contest(self._max_idle))
-        member = party.contest.enter(ticket.tenant)
-        if tenant is None:
-            tenant = self._tenants[ticket.tenant] = _Tenant(member, party)
-        member.weight = ticket.weight
+            party = self._parties[name] = _Party(contender, Contest(self._max_idle) if crowd else None)
         # A crowd is as much as one ordinary tenant.
-        contender.weight = ticket.weight if name == ticket.tenant else 1.0
+        contender.weight = 1.0 if party.contest is not None else ticket.weight
+        member = contender
+        if party.contest is not None:
+            member = party.contest.enter(ticket.tenant)
+            member.weight = ticket.weight
+        if tenant is None:
+            tenant = self._tenants[ticket.tenant] = _Tenant(ticket.tenant, party, member)
         return tenant
 
     def _leave(self, tenant: _Tenant) -> None:
         party = tenant.party
-        if party.contest.leave(tenant.contender):
-            del self._tenants[tenant.contender.name]
+        over = party.contest is None or party.contest.leave(tenant.contender)
         if self._contest.leave(party.contender):
             del self._parties[party.contender.name]
+        elif party.contest is None:
+            return
+        if over:
+            del self._tenants[tenant.name]

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from wickguard.control.applicant import Applicant, Barrier, Denial, Ending, Turn
@@ -78,8 +79,7 @@ class Parts:
     surge: Surge = field(default_factory=Surge)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(msgspec.Struct, frozen=True):
     applicant: Applicant
     permit: Permit
     passage: Passage
@@ -103,8 +103,7 @@ class _Seat:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(msgspec.Struct, frozen=True):
     candidate: _Candidate
     seat: _Seat
 
@@ -268,6 +267,8 @@ class Gate:
             return self._full(now, applicant, Barrier.OWN_QUEUE, settings.tenant_queue_s, own)
         if total > 0 and total + ticket.price_s > settings.queue_s:
             return self._full(now, applicant, Barrier.QUEUE, settings.queue_s, total)
+        if total == 0 and self._parts.slots.free(ticket.lane):
+            return None
         slack = ticket.deadline_at - now - applicant.wall_s
         # Who goes first matters only if all that waits would be too much.
         if self._done_in_s(now, ticket.lane, total) > slack and (wait := self._wait_s(now, applicant)) > slack:
@@ -289,7 +290,7 @@ class Gate:
     def _done_in_s(self, now: float, lane: Lane, work_s: float) -> float:
         """Until the slots that `lane` may use have done this work after what they run."""
         slots = self._parts.slots
-        left: dict[Lane, list[float]] = {each: [] for each in Lane}
+        left: dict[Lane, list[float]] = {Lane.SHORT: [], Lane.LONG: []}
         for seat in {id(run.seat): run.seat for run in self._running.values()}.values():
             left[seat.lane].append(max(0.0, seat.until - now))
         others = left[Lane.SHORT] + [0.0] * (slots.capacity(Lane.SHORT) - len(left[Lane.SHORT]) - len(left[Lane.LONG]))

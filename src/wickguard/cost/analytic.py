@@ -149,6 +149,12 @@ class TextCost:
             self._bytes(found, max(found.token_bound, found.token_typical), found.longest_bound),
         )
 
+    def assumed(self) -> Curve:
+        """The curve of a model that has not been calibrated: a speed, and assumptions for everything else."""
+        per_giga_s = GIGA / self._speed
+        cpu = (CALL_OVERHEAD_S, INPUT_OVERHEAD_S, TOKENIZE_S_PER_BYTE, per_giga_s, per_giga_s)
+        return uncalibrated(cpu, (0.0, 1.0), self.kinds)
+
     def _bytes(self, features: TextFeatures, tokens: int, longest: int) -> int:
         return (
             activation_bytes(self._spec, tokens, longest)
@@ -156,13 +162,6 @@ class TextCost:
             + TOKEN_BYTES * tokens
             + features.inputs * self._spec.dimensions * (F32 + 24)
         )
-
-
-def assumed(flops_per_s: float) -> Curve:
-    """The curve of a model that has not been calibrated: a speed, and assumptions for everything else."""
-    per_giga_s = GIGA / flops_per_s
-    cpu = (CALL_OVERHEAD_S, INPUT_OVERHEAD_S, TOKENIZE_S_PER_BYTE, per_giga_s, per_giga_s)
-    return uncalibrated(cpu, (0.0, 1.0), TextCost.kinds)
 
 
 def _text(features: Features) -> TextFeatures:

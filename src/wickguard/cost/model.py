@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from wickguard.cost.curve import Curve
 from wickguard.records import Features
 
 
@@ -61,4 +62,8 @@ class CostModel(Protocol):
 
     def bounds(self, features: Features) -> Bounds:
         """See Bounds."""
+        ...
+
+    def assumed(self) -> Curve:
+        """The curve of a model that has not been calibrated: a speed, and assumptions for everything else."""
         ...

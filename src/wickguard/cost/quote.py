@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from wickguard.backend import ModelSpec
-from wickguard.cost.analytic import PriceSettings, TextCost, assumed
+from wickguard.backend import ModelSpec, Task
+from wickguard.cost.analytic import PriceSettings, TextCost
 from wickguard.cost.curve import Curve, unlearned
+from wickguard.cost.image import ImageCost
 from wickguard.cost.model import CostModel
+from wickguard.cost.series import SeriesCost
 from wickguard.records import Cost, Features, Quote
 
 
@@ -25,9 +27,21 @@ class Priced:
     curve: Curve
 
 
+def cost_model(spec: ModelSpec, flops_per_s: float) -> CostModel:
+    """What the features of calls of this model mean in work. flops_per_s: of one core, measured in the cage."""
+    match spec.task:
+        case Task.CLASSIFY:
+            return ImageCost(spec, flops_per_s)
+        case Task.FORECAST:
+            return SeriesCost(spec, flops_per_s)
+        case _:
+            return TextCost(spec, flops_per_s)
+
+
 def priced_analytically(spec: ModelSpec, flops_per_s: float) -> Priced:
-    """The price of a text model that was not calibrated: the speed of one core, and assumptions for everything else."""
-    return Priced(TextCost(spec, flops_per_s), assumed(flops_per_s))
+    """The price of a model that was not calibrated."""
+    model = cost_model(spec, flops_per_s)
+    return Priced(model, model.assumed())
 
 
 def quote(

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from wickguard.backend import EmbedPayload, EmbedResult, ModelSpec
+from wickguard.backend import EmbedPayload, EmbedResult, ModelSpec, Task
 from wickguard.dialect.task import Dialect, EmbedTask
+from wickguard.guard.catalogue import find_model
 from wickguard.guard.endpoint import Body
 from wickguard.modality import text
 from wickguard.records import Call, RawRequest
@@ -71,7 +72,7 @@ class Embedding:
         task = self._dialects[dialect].parse_embed(raw.body, limits)
         if isinstance(task, Rejection):
             return task
-        spec = self._spec(task.model)
+        spec = find_model(self._models, Task.EMBED, task.model)
         if isinstance(spec, Rejection):
             return spec
         if task.dimensions is not None and task.dimensions != spec.dimensions:
@@ -102,14 +103,6 @@ class Embedding:
             deadline=raw.deadline,
             batch=_batch(payload),
         )
-
-    def _spec(self, name: str | None) -> ModelSpec | Rejection:
-        if name is None:
-            return next(iter(self._models.values()))
-        spec = self._models.get(name)
-        if spec is None:
-            return Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=", ".join(self._models))
-        return spec
 
 
 def _batch(payload: EmbedPayload) -> str:

@@ -32,6 +32,8 @@ TAKES: dict[str, Takes] = {
     "edge": Takes.RELOAD,
     "identity": Takes.RELOAD,
     "text": Takes.RELOAD,
+    "image": Takes.RELOAD,
+    "series": Takes.RELOAD,
     "price": Takes.RELOAD,
     "calibration": Takes.RESTART,
     "learning": Takes.RESTART,

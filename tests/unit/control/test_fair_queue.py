@@ -127,7 +127,7 @@ def test_memory_is_bounded_when_callers_queue_and_leave_behind_one_that_stays() 
     for number in range(1000):
         queue.push(ticket(f"leaves{number}", "a", due=2.0))
         queue.remove(f"leaves{number}")
-    held = queue._tenants["a"].waiting[Lane.SHORT]
+    held = queue._tenants["a"].orders[Lane.SHORT].waiting
     assert len(held) <= 2
     assert drain(queue) == ["stays"]
 
