@@ -28,7 +28,7 @@ POLICY = """
 anonymous = "always"
 
 [text]
-max_inputs = 4
+max_inputs = 2
 
 [quota]
 burst_s = 1.0
@@ -116,7 +116,7 @@ def allowance(reply: Reply) -> tuple[int, int]:
 def spend(target: Target) -> Reply:
     """Use up a quota with dear calls; the first refusal."""
     for _ in range(60):
-        reply = target.post(body([LONG] * 4))
+        reply = target.post(body([LONG] * 2))
         if reply.status != 200:
             return reply
     raise AssertionError("the quota never ended")
@@ -229,15 +229,15 @@ def test_a_quote_is_what_admission_then_does_when_the_same_call_comes(stage: Sta
         assert round(float(str(settled["granted_cpu_s"])), 6) == first["grant"]["cpu_s"]
 
         hurry = "x-request-timeout-ms: 1"
-        told = json.loads(quote(asker, [LONG] * 4, hurry).body)["refusal"]
-        refused = asker.post(body([LONG] * 4), hurry)
+        told = json.loads(quote(asker, [LONG] * 2, hurry).body)["refusal"]
+        refused = asker.post(body([LONG] * 2), hurry)
         assert (told["code"], told["status"]) == (refused.code, refused.status) == ("deadline_infeasible", 422)
 
         assert spend(asker).code == "over_quota"
-        told = json.loads(quote(asker, [LONG] * 4).body)["refusal"]
-        refused = asker.post(body([LONG] * 4))
+        told = json.loads(quote(asker, [LONG] * 2).body)["refusal"]
+        refused = asker.post(body([LONG] * 2))
         assert (told["code"], told["status"]) == (refused.code, refused.status) == ("over_quota", 429)
-        before = json.loads(quote(asker, [LONG] * 4).body)["quota"]["available_s"]
+        before = json.loads(quote(asker, [LONG] * 2).body)["quota"]["available_s"]
         for _ in range(5):
-            after = json.loads(quote(asker, [LONG] * 4).body)["quota"]["available_s"]
+            after = json.loads(quote(asker, [LONG] * 2).body)["quota"]["available_s"]
         assert before - after <= 5 * 0.001 + 0.002
