@@ -13,7 +13,7 @@ ENGINE_SOURCES := $(shell find engine -path engine/target -prune -o -type f \( -
 HOST ?= 127.0.0.1
 PORT ?= 8080
 
-.PHONY: help install serve test check format bench attacks lock clean engine-faults rust-test
+.PHONY: help install serve test check format bench siege attacks lock clean engine-faults rust-test
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ attacks: install ## the attack suite alone
 
 bench: install ## print all tables; WRITE=--write commits them to benches/results
 	@for bench in engine kill overhead refusals goodput admission simulator; do $(BIN)/python -m benches.$$bench $(WRITE); done
+
+siege: install ## A1 to A12 against the running server, in ten minutes on a quiet machine; WRITE=--write commits the tables
+	$(BIN)/python -m benches.siege $(WRITE)
 
 lock: ## refresh the lock files (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o requirements.lock

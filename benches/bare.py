@@ -1,9 +1,13 @@
-"""The least an ASGI application can do on the same HTTP server: the yardstick that refusals are compared with in one run."""
+"""The least an application can do on the same HTTP server: the yardstick that refusals are compared with in one run.
+
+python -m benches.bare PORT [asgi | rsgi]
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
@@ -27,13 +31,20 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"{}"})
 
 
-async def main(port: int) -> None:
+async def rsgi_application(scope: Any, protocol: Any) -> None:
+    """The same, in the server's own protocol."""
+    if scope.path == "/body":
+        await protocol()
+    protocol.response_bytes(401, [("content-type", "application/json")], b"{}")
+
+
+async def main(port: int, interface: Interfaces) -> None:
     """Serve until killed."""
     server = Server(
-        application,
+        application if interface is Interfaces.ASGI else rsgi_application,
         "127.0.0.1",
         port,
-        interface=Interfaces.ASGI,
+        interface=interface,
         http=HTTPModes.http1,
         websockets=False,
         log_enabled=False,
@@ -42,4 +53,4 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), Interfaces(sys.argv[2]) if len(sys.argv) > 2 else Interfaces.ASGI))

@@ -2,9 +2,10 @@
 
 Four clients ask for what is refused, over keep-alive connections, closed loop; the server's CPU time is read from /proc, so
 the clients' own cost does not matter. Nor does the machine's mood: the least that an ASGI application can do on the same
-HTTP server is measured in the same run, and costs are given as multiples of it. Header phase: an unknown key, nothing of the
-body is read. Body phase: a batch with too many inputs, refused after the body was read and counted; and a body that is not
-JSON.
+HTTP server is measured in the same run, and costs are given as multiples of it; also in the server's own protocol (RSGI), which
+is what a change of protocol could gain at most. Header phase: a caller that has used up its quota, and an unknown key; nothing
+of the body is read. Body phase: a batch with too many inputs, refused after the body was read and counted; and a body that is
+not JSON.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 
 from benches.client import Blocking
@@ -21,6 +23,12 @@ from benches.load import request_bytes
 from benches.report import Report
 from benches.server import await_port, bench_server, free_port, tree_cpu_s
 
+# A quota that is soon used up and comes back slowly; and refusals that cost nothing, or they would use up the quota.
+SPENT = "spent"
+SHALLOW = "max_cpu_s = 0.5\n[quota]\nburst_s = 1.0\n[tenants.spent]\nrate = 0.0001\n"
+FREE = "[quota]\nrefusal_s = 0.0\n"
+DEAR = {"model": "all-MiniLM-L6-v2", "input": ["some words " * 200] * 2, "encoding_format": "base64"}
+LEFT_MS = 400
 CLIENTS = 4
 REQUESTS = 2000
 
@@ -40,12 +48,21 @@ def main() -> None:
     options = parser.parse_args()
     report = Report("refusals", "Refusals per second of one core")
     with ProcessPoolExecutor(CLIENTS) as pool:
-        bare = bare_costs(pool)
+        bare, other = bare_costs(pool, "asgi"), bare_costs(pool, "rsgi")
         rows = [row(f"bare application, {phase} phase (401)", cost, cost) for phase, cost in bare.items()]
-        with bench_server(GOOD) as server:
-            for name, request, status in cases(server.keys[GOOD[0]]):
-                cost = cost_s(pool, server.port, server.process.pid, (request, status))
-                rows.append(row(name, cost, bare[name.split()[0]]))
+        rows += [row(f"the same by RSGI, {phase} phase (401)", cost, bare[phase]) for phase, cost in other.items()]
+        with tempfile.TemporaryDirectory() as costs:
+            analytic = f'[calibration]\ncost_dir = "{costs}"\n[price]\ncalibrate = false\n'
+            with bench_server((SPENT,), analytic + SHALLOW) as server:
+                use_up(server.port, server.keys[SPENT])
+                # No body comes with this head: that it is answered at once shows that none was waited for.
+                spent = (request_bytes("/v1/embeddings", b"", server.keys[SPENT]), 429)
+                cost = cost_s(pool, server.port, server.process.pid, spent)
+                rows.append(row("header phase: quota used up (429)", cost, bare["header"]))
+            with bench_server(GOOD, analytic + FREE) as server:
+                for name, request, status in cases(server.keys[GOOD[0]]):
+                    cost = cost_s(pool, server.port, server.process.pid, (request, status))
+                    rows.append(row(name, cost, bare[name.split()[0]]))
     report.table(
         f"{CLIENTS} clients x {REQUESTS} requests",
         ("case", "CPU per refusal", "refusals/s of one core", "of a bare application"),
@@ -58,6 +75,17 @@ def main() -> None:
 def row(name: str, cost: float, bare: float) -> tuple[str, ...]:
     """One line of the table; costs in seconds."""
     return (name, f"{cost * 1e6:.0f} us", f"{1 / cost:,.0f}", f"{cost / bare:.1f}x")
+
+
+def use_up(port: int, key: str) -> None:
+    """Make calls until the next is refused on its head: it announces a body and sends none."""
+    client, dear = Blocking(port), request_bytes("/v1/embeddings", json.dumps(DEAR).encode(), key)
+    while client.ask(dear) == 200:
+        pass
+    # What is left is used up by refusals, which cost a millisecond each.
+    while any(client.ask(dear) == 200 for _ in range(LEFT_MS)):
+        pass
+    client.close()
 
 
 def cases(key: str) -> list[tuple[str, bytes, int]]:
@@ -82,10 +110,10 @@ def cost_s(pool: ProcessPoolExecutor, port: int, pid: int, case: tuple[bytes, in
     return (tree_cpu_s(pid) - before) / answered
 
 
-def bare_costs(pool: ProcessPoolExecutor) -> dict[str, float]:
+def bare_costs(pool: ProcessPoolExecutor, interface: str) -> dict[str, float]:
     """CPU-seconds per answer of the least that an application can do, without and with a body."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "benches.bare", str(port)])
+    process = subprocess.Popen([sys.executable, "-m", "benches.bare", str(port), interface])
     try:
         await_port(port)
         return {

@@ -64,11 +64,17 @@ from wickguard.workers.tier import Tier
 _OTHER_FILES = 256
 
 
+def zygote_of(source: ModelSource) -> ZygoteSpec:
+    """How a model is loaded: by wickguard's own engine."""
+    return ZygoteSpec(name=source.name, path=str(source.path))
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the command line chose. reread: the policy as its files say now, for SIGHUP; None when it has no file.
 
-    cost_files: calibrations instead of those in the state directory. tell: hears how far a calibration has come.
+    cost_files: calibrations instead of those in the state directory. tell: hears how far a calibration has come. zygote: how
+    models are loaded.
     """
 
     policy: Policy
@@ -78,6 +84,7 @@ class Options:
     reread: Callable[[], Policy] | None = None
     cost_files: Sequence[Path] = ()
     tell: Tell = lambda *_: None
+    zygote: Callable[[ModelSource], ZygoteSpec] = zygote_of
 
 
 @dataclass(slots=True)
@@ -113,7 +120,7 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
     metrics = Metrics()
     with contextlib.ExitStack() as closing:
         emit = _listeners(policy, metrics, closing)
-        specs = [ZygoteSpec(name=model.name, path=str(model.path)) for model in options.models]
+        specs = [options.zygote(model) for model in options.models]
         pool = Pool(specs, policy.workers, partial(_tell_of_workers, emit))
         await pool.start()
         try:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 WICKGUARD = Path(sys.executable).with_name("wickguard")
 MODEL = "all-MiniLM-L6-v2"
@@ -63,7 +64,9 @@ def processes() -> dict[int, Process]:
 
 
 class Server:
-    """A running `wickguard serve`; without a calibration, because that takes half a minute and has tests of its own."""
+    """A running `wickguard serve`; or, of a subclass, another program that takes the same arguments."""
+
+    program: ClassVar[tuple[str | Path, ...]] = (WICKGUARD, "serve")
 
     def __init__(
         self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0,
@@ -72,8 +75,7 @@ class Server:
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
-        command: list[str | Path] = [WICKGUARD, "serve", folder / "policy.toml", "--port", str(self.port)]
-        command += arguments
+        command = [*self.program, folder / "policy.toml", "--port", str(self.port), *arguments]
         if keys is not None:
             command += ["--keys", keys]
         if max_files:

@@ -19,6 +19,7 @@ from wickguard.control.applicant import Applicant, Barrier, Denial, Ending, Turn
 from wickguard.control.breaker import Verdict
 from wickguard.control.fair_queue import Ticket
 from wickguard.control.gate import Gate
+from wickguard.control.ladder import Trust
 from wickguard.control.panel import Subject
 from wickguard.control.quota import Demand, Settlement
 from wickguard.control.swarm import Swarm
@@ -185,8 +186,10 @@ class Admission:
     def allowance(self, caller: Caller) -> Allowance:
         """What `caller` may still ask."""
         now = self._clock()
-        level = self._standing(caller, now).own
-        available, full_in = self._gate.parts.quota.available(now, level)
+        quota, own = self._gate.parts.quota, self._standing(caller, now).own
+        (available, full_in), level = min(
+            ((quota.available(now, level), level) for level in own), key=lambda one: one[0][0]
+        )
         return Allowance(available, level.limit.depth, level.limit.rate, full_in)
 
     def prospect(self, call: Call, quote: Quote) -> Prospect:
@@ -294,8 +297,11 @@ def applicant_of(call: Call, quote: Quote, standing: Standing, machine: Machine,
 
 
 def _batch(call: Call, standing: Standing, now: float) -> str:
-    """Only calls of one trust class and about the same time left run together."""
-    if not call.batch:
+    """Only calls of one trust class and about the same time left run together; of callers without a key none.
+
+    A company of eight poisons holds its slot for nine grants, and names without a key cost nothing.
+    """
+    if not call.batch or standing.trust is Trust.ANONYMOUS:
         return ""
     left = int(math.log2(max(1e-3, call.deadline.remaining_s(now))))
     return f"{call.model}/{call.batch}/{standing.trust}/{left}"

@@ -48,17 +48,19 @@ def refusal(rejection: Rejection, content_type: bytes, body: bytes) -> Answer:
     return Answer(meaning.status, body, content_type, headers)
 
 
-def allowance_headers(allowance: Allowance) -> Headers:
+def allowance_headers(allowance: Allowance, retry_after_s: float | None = None) -> Headers:
     """What the caller may still ask, as RateLimit fields (draft-ietf-httpapi-ratelimit-headers).
 
     Compute time has no registered unit: milliseconds, and a parameter of our own that says so. Only the caller's own bucket is
-    told; what the others use would tell an attacker how well the attack goes.
+    told; what the others use would tell an attacker how well the attack goes. By the draft t and Retry-After mean the same
+    instant: whoever is refused is told when its call would fit, everybody else when all of its quota is back.
     """
     most, left = int(allowance.depth_s * 1000), int(allowance.available_s * 1000)
     window = math.ceil(allowance.depth_s / allowance.rate) if allowance.rate > 0 else 0
+    reset_s = allowance.full_in_s if retry_after_s is None else min(allowance.full_in_s, retry_after_s)
     return [
         (b"ratelimit-policy", b'"compute";q=%d;w=%d;wg-unit="compute-ms"' % (most, window)),
-        (b"ratelimit", b'"compute";r=%d;t=%d' % (left, math.ceil(allowance.full_in_s))),
+        (b"ratelimit", b'"compute";r=%d;t=%d' % (left, math.ceil(reset_s))),
     ]
 
 

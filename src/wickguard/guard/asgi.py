@@ -8,6 +8,7 @@ one 500 in the route's dialect and one event, never a dead connection without a 
 from __future__ import annotations
 
 import logging
+import random
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from wickguard.telemetry.events import RequestRejected
 from wickguard.telemetry.metrics import CONTENT_TYPE, Metrics
 
 _LOG = logging.getLogger(__name__)
+# Request ids have to be unique and to say nothing, not to be secret: no system call for each.
+_IDS = random.Random(secrets.token_bytes(32))
 
 # A client that takes longer than this for one piece of an answer is not reading.
 WRITE_TIMEOUT_S = 10.0
@@ -73,7 +76,7 @@ class Application:
         if scope["type"] != "http":
             return
         head = Head.of(scope)
-        request_id = "req-" + secrets.token_hex(8)
+        request_id = f"req-{_IDS.getrandbits(64):016x}"
         route = edge.find_route(head, self._surface.pipeline.stages.edge)
         try:
             answer = await self._answer(request_id, route, head, receive)
@@ -98,7 +101,8 @@ class Application:
         else:
             answer = self._result(served, route)
         if served.allowance is not None:
-            answer.headers.extend(allowance_headers(served.allowance))
+            retry_after_s = served.rejection.retry_after_s if served.rejection is not None else None
+            answer.headers.extend(allowance_headers(served.allowance, retry_after_s))
         return answer
 
     def _result(self, served: Served, route: Route) -> Answer:

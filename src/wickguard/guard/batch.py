@@ -1,10 +1,10 @@
 """Batches: calls that share a slot run as one job, and only the guilty one fails.
 
 A Backend before another one. The gate lets alike calls that wait share a slot (control/gate.py); here they meet, are merged
-into one job under the sum of their grants, and the result is cut up again. Nobody waits to be joined: a company is complete
-when it starts. When the job ends in any other way than well, its members are run again one after the other, each under its own
-grant; what the lost job has used is charged to those that fail again. Promises what a Backend promises, for each call. It must
-not know processes, nor what is in a payload: a `Merger` does.
+into one job, and the result is cut up again. Nobody waits to be joined: a company is complete when it starts. When the job ends
+in any other way than well, its members are run again one after the other, each under its own grant and each told as soon as it
+has ended; what the lost job has used is charged to the first that fails again. Promises what a Backend promises, for each call.
+It must not know processes, nor what is in a payload: a `Merger` does.
 """
 
 from __future__ import annotations
@@ -112,11 +112,16 @@ class Batches:
         except Exception as error:  # the inner backend has broken its promise: every member is told
             outcomes = [Outcome(OutcomeKind.FAILED, Cost(0.0, 0.0, 0), detail=repr(error)) for _ in jobs]
         for job, outcome in zip(jobs, outcomes, strict=True):
-            if job.call_id in company.gone and outcome.kind is OutcomeKind.COMPLETED:
-                outcome = dataclasses.replace(outcome, kind=OutcomeKind.ABANDONED, result=None)  # noqa: PLW2901
-            del self._members[job.call_id]
-            if not company.outcomes[job.call_id].done():
-                company.outcomes[job.call_id].set_result(outcome)
+            self._tell(company, job, outcome)
+
+    def _tell(self, company: _Company, job: Job, outcome: Outcome) -> None:
+        """A member has ended. A second time changes nothing."""
+        if self._members.pop(job.call_id, None) is None:
+            return
+        if job.call_id in company.gone and outcome.kind is OutcomeKind.COMPLETED:
+            outcome = dataclasses.replace(outcome, kind=OutcomeKind.ABANDONED, result=None)
+        if not company.outcomes[job.call_id].done():
+            company.outcomes[job.call_id].set_result(outcome)
 
     async def _together(self, name: str, company: _Company, jobs: Sequence[Job]) -> list[Outcome]:
         if len(jobs) == 1:
@@ -142,20 +147,29 @@ class Batches:
         return await self._alone(company, jobs, whole)
 
     async def _alone(self, company: _Company, jobs: Sequence[Job], whole: Outcome) -> list[Outcome]:
+        """Each under its own grant, and told as soon as it has ended."""
         outcomes: list[Outcome] = []
+        lost: Outcome | None = whole
         for job in jobs:
             if job.call_id in company.gone:
-                outcomes.append(Outcome(OutcomeKind.ABANDONED, Cost(0.0, 0.0, 0), detail="its caller left"))
+                outcome = Outcome(OutcomeKind.ABANDONED, Cost(0.0, 0.0, 0), detail="its caller left")
             else:
-                outcomes.append(await self._inner.execute(dataclasses.replace(job, company=None)))
-        guilty = [index for index, outcome in enumerate(outcomes) if outcome.kind is not OutcomeKind.COMPLETED]
-        for index in guilty:
-            used, lost = outcomes[index].usage, whole.usage.cpu_s / len(guilty)
-            outcomes[index] = dataclasses.replace(
-                outcomes[index], usage=Cost(used.cpu_s + lost, used.wall_s, used.peak_bytes),
-                respawn_s=outcomes[index].respawn_s + whole.respawn_s / len(guilty),
-            )  # fmt: skip
+                outcome = await self._inner.execute(dataclasses.replace(job, company=None))
+                if lost is not None and outcome.kind is not OutcomeKind.COMPLETED:
+                    # One is enough to have ended the job; to wait for others to share the bill would delay the verdict on it.
+                    outcome, lost = _burdened(outcome, lost), None
+            self._tell(company, job, outcome)
+            outcomes.append(outcome)
         return outcomes
+
+
+def _burdened(outcome: Outcome, lost: Outcome) -> Outcome:
+    """The outcome of who has to pay for a lost job as well."""
+    used = outcome.usage
+    return dataclasses.replace(
+        outcome, usage=Cost(used.cpu_s + lost.usage.cpu_s, used.wall_s, used.peak_bytes),
+        respawn_s=outcome.respawn_s + lost.respawn_s,
+    )  # fmt: skip
 
 
 def _sum(jobs: Sequence[Job]) -> Cost:

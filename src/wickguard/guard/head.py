@@ -5,7 +5,7 @@ A thin, frozen view of an ASGI scope with the few lookups that the stages need. 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,34 +17,40 @@ Send = Callable[[Message], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """method and path as sent; headers as (lower-case name, value) pairs in order; peer is the socket's address."""
+    """method and path as sent; headers as (lower-case name, value) pairs in order; peer is the socket's address.
+
+    named: the same values by name, because every stage asks for some, and most for names that are not there.
+    """
 
     method: str
     path: str
     query: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     peer: str
+    named: dict[bytes, list[bytes]]
 
     @classmethod
     def of(cls, scope: Scope) -> Head:
         """The head of an ASGI http scope."""
         client = scope.get("client")
-        headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+        headers: tuple[tuple[bytes, bytes], ...] = tuple(scope["headers"])
+        named: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            named.setdefault(name, []).append(value)
         return cls(
             method=scope["method"],
             path=scope["path"],
             query=scope.get("query_string", b""),
-            headers=tuple(headers),
+            headers=headers,
             peer=client[0] if client else "",
+            named=named,
         )
 
-    def values(self, name: bytes) -> list[bytes]:
+    def values(self, name: bytes) -> Sequence[bytes]:
         """All values of a header, in order."""
-        return [value for key, value in self.headers if key == name]
+        return self.named.get(name, ())
 
     def one(self, name: bytes) -> bytes | None:
         """The value of a header that may come once; None when it is absent."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        found = self.named.get(name)
+        return found[0] if found else None

@@ -117,7 +117,8 @@ class Pipeline:
             if journey.caller is not None and journey.stage in _UNPAID:
                 self._stages.admission.pace(journey.caller)
             self._report(journey, found)
-            found = Served(None, journey.call, found)
+            left = self._stages.admission.allowance(journey.caller) if journey.caller is not None else None
+            return Served(None, journey.call, found, allowance=left)
         if journey.caller is None:
             return found
         return dataclasses.replace(found, allowance=self._stages.admission.allowance(journey.caller))

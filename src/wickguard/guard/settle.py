@@ -74,11 +74,16 @@ def settle(holds: Holds, grant: Grant, outcome: Outcome) -> tuple[Receipt, Rejec
     """Release every hold of `grant`, charge its tenant, and say what the caller is told (None: the result)."""
     # The deadline may be nearer than what the call was granted: running out of it proves nothing about the call.
     hurried = grant.limits.wall_s < grant.quote.ceiling.wall_s
+    charged_s = charge(outcome, holds.scalar_s(grant.quote.expected), holds.scalar_s(outcome.usage))
+    killed_s = _killed_s(outcome)
+    if killed_s is not None and hurried and outcome.kind is OutcomeKind.EXPIRED_WALL:
+        # Like one who leaves, it pays for the worker's end, but prices of honest calls don't double when a server is late.
+        charged_s, killed_s = charged_s + killed_s, None
     ending = Ending(
-        cpu_s=charge(outcome, holds.scalar_s(grant.quote.expected), holds.scalar_s(outcome.usage)),
+        cpu_s=charged_s,
         tokens=sum(_COUNTS.decode(outcome.result).tokens) if outcome.result else 0,
         verdict=verdict_of(outcome.kind, victim=outcome.retryable, hurried=hurried),
-        killed_s=_killed_s(outcome),
+        killed_s=killed_s,
     )
     settlement = holds.release(grant, ending)
     receipt = Receipt(grant.call.id, outcome.kind, settlement.charged_s, settlement.refunded_s, ending.tokens)

@@ -11,11 +11,12 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from wickguard.control.ladder import Climber, Ladder, Level, Plan, Trust
+from wickguard.control.ladder import Climber, Currency, Ladder, Level, Plan, Scope, Trust
 from wickguard.records import Caller, Pool
 
 # All callers without a key are one witness: addresses cost nothing.
 ANYBODY = "anybody"
+_OWN = (Scope.TENANT, Scope.KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,9 @@ class Standing:
     witness: str
 
     @property
-    def own(self) -> Level:
-        """The level of compute-seconds that is this caller's own, which it may be told about."""
-        return next(level for level in self.levels if level.scope == "tenant" and level.currency == "compute-seconds")
+    def own(self) -> tuple[Level, ...]:
+        """The levels of compute-seconds that are this caller's own, which it may be told about: its tenant's, its key's."""
+        return tuple(one for one in self.levels if one.scope in _OWN and one.currency is Currency.COMPUTE_S)
 
 
 class Standings:

@@ -6,6 +6,7 @@ labels are memory that callers could make us spend. Base units are in the names.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -72,6 +73,8 @@ class Metrics:
         self.spent = Counter(
             "wickguard_cpu_seconds_total", "CPU time by outcome.", ["model", "outcome"], registry=registry
         )
+        # Looking labels up takes longer than counting, and a flood of refusals has the same few. All of them are closed sets.
+        self._refusals = functools.cache(self._find_refusals)
         self._watch_processes(registry)
 
     def _watch_processes(self, registry: CollectorRegistry) -> None:
@@ -118,14 +121,17 @@ class Metrics:
         """Count one event."""
         match event:
             case events.RequestRejected():
-                self.requests.labels(event.route, str(event.status), event.reason).inc()
-                self.decisions.labels(event.stage, event.reason).inc()
+                for counter in self._refusals(event.route, event.status, event.reason, event.stage):
+                    counter.inc()
             case events.CallSettled():
                 self._settled(event)
             case events.CallAdmitted():
                 self.queued.labels(event.lane).observe(event.queued_s)
             case _:
                 self._of_server(event)
+
+    def _find_refusals(self, route: str, status: int, reason: str, stage: str) -> tuple[Counter, Counter]:
+        return self.requests.labels(route, str(status), reason), self.decisions.labels(stage, reason)
 
     def _of_server(self, event: events.Event) -> None:
         match event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -92,3 +93,13 @@ def test_a_refusal_stands_in_when_the_worker_did_not_spell_it_well(detail: str) 
     assert found is not None
     assert found.reason is Reason.OUT_OF_ENVELOPE
     assert len(found.detail) <= 200
+
+
+def test_prices_do_not_double_when_only_the_callers_deadline_ran_out() -> None:
+    """A late server would else make its honest callers dearer and dearer; they pay for the worker's end, as who leaves does."""
+    ledger, grant = Ledger(), grant_of(quote=quote_of(0.1))
+    hurried = dataclasses.replace(grant, limits=dataclasses.replace(grant.limits, wall_s=0.02))
+    outcome = dataclasses.replace(ended(OutcomeKind.EXPIRED_WALL, 0.01), respawn_s=0.03)
+    settle(ledger, hurried, outcome)
+    settle(ledger, grant, outcome)
+    assert [(round(ending.cpu_s, 6), ending.killed_s) for ending in ledger.endings] == [(0.13, None), (0.1, 0.03)]

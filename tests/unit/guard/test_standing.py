@@ -24,7 +24,8 @@ def test_a_tenant_has_its_plan_when_the_operator_gave_one() -> None:
     """Rate, weight, calls at once; itself as witness; no networks, because a key is accountable."""
     found = standings().of(ALICE)
     assert (found.trust, found.weight, found.witness) == (Trust.ESTABLISHED, 2.0, "key:alice")
-    assert (found.own.scope, found.own.name, found.own.limit.rate) == (Scope.TENANT, "key:alice", 2.0)
+    assert [(level.scope, level.limit.rate) for level in found.own] == [(Scope.TENANT, 2.0), (Scope.KEY, 2.0)]
+    assert found.own[0].name == "key:alice"
     assert [level.name for level in found.levels if level.name.startswith("key:")] == [
         "key:alice", "key:alice#concurrent calls", "key:alice/k1"
     ]  # fmt: skip
@@ -34,7 +35,7 @@ def test_a_tenant_has_its_plan_when_the_operator_gave_one() -> None:
 def test_a_tenant_is_in_the_group_of_new_ones_when_its_tenancy_says_so() -> None:
     """And capped with them."""
     found = standings().of(Caller("key:bob", Pool.KEYED, "127.0.0.2", "k9"))
-    assert (found.trust, found.own.limit.rate) == (Trust.NEW, 0.5)
+    assert (found.trust, found.own[0].limit.rate) == (Trust.NEW, 0.5)
     assert f"pool:{Trust.NEW}" in [level.name for level in found.levels]
 
 
@@ -42,7 +43,7 @@ def test_a_caller_without_a_key_is_anybody_when_it_comes_from_far() -> None:
     """Its address is its tenant, its network is limited, its failures are nobody's word."""
     found = standings().of(STRANGER)
     assert (found.trust, found.witness, found.weight) == (Trust.ANONYMOUS, ANYBODY, 1.0)
-    assert found.own.credit == pytest.approx(0.02)
+    assert found.own[0].credit == pytest.approx(0.02)
     assert [level.name for level in found.levels if level.scope is Scope.NETWORK] == ["net:192.0.2.0/24"]
 
 
@@ -62,7 +63,7 @@ def test_no_network_is_found_when_the_peer_has_no_address() -> None:
 def test_a_caller_on_this_machine_has_all_of_it_when_it_may_call_without_a_key() -> None:
     """It could as well stop the server."""
     found = standings(local=True).of(Caller("ip:127.0.0.1", Pool.ANONYMOUS, "127.0.0.1"))
-    assert (found.trust, found.own.limit.rate) == (Trust.LOCAL, 4.0)
+    assert (found.trust, found.own[0].limit.rate) == (Trust.LOCAL, 4.0)
 
 
 def test_the_group_has_less_when_a_swarm_is_alarmed() -> None:
