@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wickguard import clock
-from wickguard.backend import ModelSpec
+from wickguard.backend import ModelSpec, Task
 from wickguard.control.gate import Gate, Parts
 from wickguard.control.ladder import Ladder
 from wickguard.control.memory import MemoryReservation
@@ -25,14 +25,15 @@ from wickguard.dialect.task import Dialect
 from wickguard.guard.admit import Admission, Machine
 from wickguard.guard.decode import Decoder
 from wickguard.guard.embedding import Embedding, token_bound
+from wickguard.guard.generation import Generation, prompt_limit
 from wickguard.guard.identity import Identity, load_keys
 from wickguard.guard.pipeline import Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
 from wickguard.guard.standing import Standings, Tenancy
-from wickguard.modality import text
+from wickguard.modality import generation, text
 from wickguard.policy.schema import Policy
-from wickguard.records import Call, Caller, Lane, Pool, Quote
+from wickguard.records import Call, Caller, Features, Lane, Pool, Quote
 from wickguard.telemetry.events import PolicyInForce
 
 # A median request, for the credit of callers that nobody knows yet: one paragraph.
@@ -41,21 +42,33 @@ _MEDIAN_BYTES = 512
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What no policy changes while a server runs: its models, the speed of one core on each, the dialects it speaks."""
+    """What no policy changes while a server runs: its models, the speed of one core on each, the dialects it speaks, and
+    seconds per token of the models that write.
+    """
 
     models: Mapping[str, ModelSpec]
     speeds: Mapping[str, float]
     dialects: Mapping[str, Dialect]
+    step_s: Mapping[str, float] = field(default_factory=dict)
+
+    def doing(self, task: Task) -> dict[str, ModelSpec]:
+        """The models of a task."""
+        return {name: spec for name, spec in self.models.items() if spec.task is task}
 
 
 def build_decoder(policy: Policy, ground: Ground) -> Decoder:
     """The decode stage of a server."""
-    return Decoder({Service.EMBED: Embedding(ground.models, ground.dialects, policy.text)})
+    return Decoder(
+        {
+            Service.EMBED: Embedding(ground.doing(Task.EMBED), ground.dialects, policy.text),
+            Service.GENERATE: Generation(ground.doing(Task.GENERATE), policy.generation),
+        }
+    )
 
 
 def build_pricer(policy: Policy, ground: Ground) -> Pricer:
     """The price stage of a server."""
-    return Pricer(ground.models, ground.speeds, policy.price)
+    return Pricer(ground.models, ground.speeds, policy.price, ground.step_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +100,11 @@ class Site:
 def survey(policy: Policy, models: Mapping[str, ModelSpec], pricer: Pricer) -> Site:
     """The site of a server on this machine. Raises ConfigError when the key file can't be read."""
     machine = Machine(policy.capacity, policy.server.memory_bytes())
-    sample = text.synthesize([_MEDIAN_BYTES])
     dearest = median = 0.0
     for spec in models.values():
-        bound = token_bound(spec)
-        dearest = max(dearest, _reserve_s(pricer, spec, text.largest(policy.text, bound), machine))
-        median = max(median, _reserve_s(pricer, spec, text.measure(sample, bound), machine))
+        largest, ordinary = _samples(policy, spec)
+        dearest = max(dearest, _reserve_s(pricer, spec, largest, machine))
+        median = max(median, _reserve_s(pricer, spec, ordinary, machine))
     keys = load_keys(Path(policy.identity.keys)) if policy.identity.keys else {}
     return Site(
         capacity=machine.cores,
@@ -156,7 +168,17 @@ def restage(stages: Stages, policy: Policy, identity: Identity, ground: Ground) 
     return new, site
 
 
-def _reserve_s(pricer: Pricer, spec: ModelSpec, features: text.TextFeatures, machine: Machine) -> float:
+def _samples(policy: Policy, spec: ModelSpec) -> tuple[Features, Features]:
+    """Features of the dearest call of a model inside the envelope, and of a median one."""
+    if spec.task is Task.GENERATE:
+        limit, settings = prompt_limit(spec), policy.generation
+        prompt = generation.synthesize(_MEDIAN_BYTES, 0)
+        return generation.largest(settings, limit), generation.measure(prompt, settings.default_max_tokens, limit)
+    bound = token_bound(spec)
+    return text.largest(policy.text, bound), text.measure(text.synthesize([_MEDIAN_BYTES]), bound)
+
+
+def _reserve_s(pricer: Pricer, spec: ModelSpec, features: Features, machine: Machine) -> float:
     caller = Caller("nobody", Pool.ANONYMOUS, "")
     quote = pricer.price(Call("", "", caller, spec.name, b"", features, Deadline(0.0)))
     # What is dearer than any call may be is refused before it reaches a quota.

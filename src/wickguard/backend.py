@@ -7,7 +7,9 @@ for anything a request or a worker did. Cancelling `execute` is not a way to sto
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal, Protocol
 
 import msgspec
@@ -15,11 +17,36 @@ import msgspec
 from wickguard.records import Company, Cost, Lane, Outcome
 
 
+class Task(StrEnum):
+    """What a model does with an input; each has an endpoint, a payload, a result and a price of its own."""
+
+    EMBED = "embed"
+    GENERATE = "generate"
+    CLASSIFY = "classify"
+    FORECAST = "forecast"
+
+
+@dataclass(frozen=True, slots=True)
+class WriterShape:
+    """A decoder that writes. kv_heads, head_width: the shape of its cache of keys and values.
+
+    chat_tokens: what its chat template makes of one empty message; message_tokens: the most that one more adds. None: its
+    template refuses plain conversations.
+    """
+
+    kv_heads: int
+    head_width: int
+    chat_tokens: int | None
+    message_tokens: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What the guard may know of a model: its shape, for envelope and price. Counts unless named otherwise.
+    """What the guard may know of a model: its shape, for envelope and price. Counts unless named otherwise; 0 for what a
+    model of another task has not.
 
-    token_expansion: most tokens one byte of input can become. special_tokens: added to every text.
+    token_expansion: most tokens one byte of input can become. special_tokens: added to every text. max_tokens: of one text;
+    of prompt and answer together for a model that writes, whose shape is `writer`.
     """
 
     name: str
@@ -35,6 +62,8 @@ class ModelSpec:
     weight_bytes: int
     token_expansion: float
     special_tokens: int
+    task: Task = Task.EMBED
+    writer: WriterShape | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +100,37 @@ class EmbedResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: list[int]
 
 
+class GeneratePayload(msgspec.Struct, frozen=True, tag="generate", tag_field="task", forbid_unknown_fields=True):
+    """A prompt, as text or token ids, or a conversation of (role, content) in its place, and how it is to be continued.
+
+    prompt_tokens: the most that the prompt may turn out to have; memory was reserved for so many. max_tokens: of the answer;
+    `clip`: fewer if the model has no room for so many. top_k 0: no limit. stream: hand the text on as it comes into being.
+    """
+
+    prompt: str | list[int]
+    messages: list[tuple[str, str]]
+    prompt_tokens: int
+    max_tokens: int
+    clip: bool
+    temperature: float
+    top_p: float
+    top_k: int
+    seed: int
+    stop: list[str]
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    stream: bool
+
+
+class GenerateResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`text` is the whole answer, empty if it was handed on in pieces. `tokens`: of the prompt, and of the answer."""
+
+    text: str
+    finish: Literal["stop", "length"]
+    tokens: tuple[int, int]
+
+
 class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a worker refused its payload (Outcome.detail of REFUSED_BY_WORKER, as JSON); `reason` is a Reason value."""
 
@@ -81,6 +141,10 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seen: float | None = None
 
 
+Sink = Callable[[bytes], bool]
+"""Takes a piece of an answer while the call still runs. False: it takes no more, and the call is stopped."""
+
+
 class Backend(Protocol):
     """Runs jobs. One instance serves all models of a server."""
 
@@ -89,8 +153,8 @@ class Backend(Protocol):
         """The models that are loaded, by name."""
         ...
 
-    async def execute(self, job: Job) -> Outcome:
-        """Run `job`; return how it ended, after it has stopped."""
+    async def execute(self, job: Job, sink: Sink | None = None) -> Outcome:
+        """Run `job`; return how it ended, after it has stopped. A job that streams needs a `sink` for its pieces."""
         ...
 
     def abandon(self, call_id: str) -> None:

@@ -27,7 +27,7 @@ from granian.server.embed import Server as GranianServer
 
 from wickguard import clock
 from wickguard.assembly import Ground, build_admission, build_decoder, build_pricer, survey
-from wickguard.backend import EmbedPayload, Job, ModelSpec
+from wickguard.backend import EmbedPayload, Job, ModelSpec, Task
 from wickguard.cost import analytic
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
@@ -58,6 +58,7 @@ from wickguard.telemetry.events import (
 from wickguard.telemetry.fanout import Fanout, Listener
 from wickguard.telemetry.metrics import Metrics
 from wickguard.units import MIB
+from wickguard.warmup import measure_writing
 from wickguard.workers import events as workers
 from wickguard.workers.pool import Pool
 from wickguard.workers.settings import ZygoteSpec
@@ -117,10 +118,10 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
         pool = Pool(specs, policy.workers, partial(_tell_of_workers, emit))
         await pool.start()
         try:
-            speeds = {name: await measure_speed(pool, spec) for name, spec in pool.models.items()}
+            speeds, step_s = await measure_speeds(pool)
             openai = OpenAI()
             dialects: dict[str, Dialect] = {"openai": openai, "tei": Tei()}
-            ground = Ground(pool.models, speeds, dialects)
+            ground = Ground(pool.models, speeds, dialects, step_s)
             stages = _stages(policy, pool, ground, emit)
             pipeline = Pipeline(stages, emit)
             scheme = "https" if policy.server.tls_cert else "http"
@@ -170,6 +171,18 @@ async def serve_until_signal(options: Options, announce: Sequence[Callable[[Runn
             reloading.cancel()
         if not stop.is_set():
             raise WickguardError("the HTTP server ended by itself")
+
+
+async def measure_speeds(pool: Pool) -> tuple[dict[str, float], dict[str, float]]:
+    """Per model the speed of one core, and seconds per token for those that write. Raises ModelError."""
+    speeds, step_s = dict[str, float](), dict[str, float]()
+    for name, spec in pool.models.items():
+        if spec.task is Task.GENERATE:
+            found = await measure_writing(pool, spec)
+            speeds[name], step_s[name] = found.flops_per_s, found.step_s
+        else:
+            speeds[name] = await measure_speed(pool, spec)
+    return speeds, step_s
 
 
 async def measure_speed(pool: Pool, spec: ModelSpec) -> float:

@@ -19,7 +19,7 @@ from msgspec import Meta
 from wickguard.backend import ModelSpec
 from wickguard.errors import SettingError
 from wickguard.modality.text import TextFeatures
-from wickguard.records import Cost, Lane, Quote
+from wickguard.records import Cost, Features, Lane, Quote
 from wickguard.setting import check
 from wickguard.units import KIB, MIB, spell_bytes
 
@@ -103,7 +103,22 @@ def quote(spec: ModelSpec, features: TextFeatures, flops_per_s: float, settings:
         + TOKEN_BYTES * features.token_bound
         + features.inputs * spec.dimensions * (F32 + 24)
     )
-    ceiling_cpu_s = max(settings.floor_cpu_s, bound_s * settings.slowdown)
+    return priced(Estimate(expected_s, bound_s, memory), features, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """CPU-seconds expected, CPU-seconds at most at the measured speed, and peak bytes of a call."""
+
+    expected_s: float
+    bound_s: float
+    peak_bytes: int
+
+
+def priced(estimate: Estimate, features: Features, settings: PriceSettings) -> Quote:
+    """The quote that follows from an estimate, of whatever kind of call."""
+    expected_s, memory = estimate.expected_s, estimate.peak_bytes
+    ceiling_cpu_s = max(settings.floor_cpu_s, estimate.bound_s * settings.slowdown)
     reserve_s = min(ceiling_cpu_s, expected_s * RESERVE_FACTOR)
     return Quote(
         expected=Cost(expected_s, expected_s, memory),

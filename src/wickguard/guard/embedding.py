@@ -100,10 +100,11 @@ class Embedding:
 
     def _spec(self, name: str | None) -> ModelSpec | Rejection:
         if name is None:
-            return next(iter(self._models.values()))
+            first = next(iter(self._models.values()), None)
+            return first or Rejection(Reason.UNKNOWN_MODEL, "no model here makes embeddings")
         spec = self._models.get(name)
         if spec is None:
-            return Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=", ".join(self._models))
+            return Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=", ".join(self._models) or None)
         return spec
 
 

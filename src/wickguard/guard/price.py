@@ -10,23 +10,28 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from wickguard.backend import ModelSpec
-from wickguard.cost import analytic
+from wickguard.cost import analytic, generation
+from wickguard.modality.generation import GenerationFeatures
 from wickguard.modality.text import TextFeatures
 from wickguard.records import Call, Cost, Lane, Quote
 from wickguard.rejection import Reason, Rejection
 
 
 class Pricer:
-    """Prices calls; `flops_per_s` is the speed of one core per model, measured in the cage at start-up."""
+    """Prices calls; `flops_per_s` is the speed of one core per model, `step_s` what a token takes that is written, both
+    measured in the cage at start-up.
+    """
 
     def __init__(
         self,
         models: Mapping[str, ModelSpec],
         flops_per_s: Mapping[str, float],
         settings: analytic.PriceSettings,
+        step_s: Mapping[str, float] | None = None,
     ) -> None:
         self._models = models
         self._speed = flops_per_s
+        self._step_s = step_s or {}
         self._settings = settings
         # Set by whoever knows that prices are wrong: (model, class) -> factor of the grant.
         self.widening: Callable[[str, str], float] = lambda model, feature_class: 1.0
@@ -39,10 +44,9 @@ class Pricer:
     def price(self, call: Call) -> Quote | Rejection:
         """The quote for `call`, or a refusal when it needs more than any call may have."""
         settings = self._settings
-        speed = self._speed.get(call.model)
-        if speed is None or not isinstance(call.features, TextFeatures):
+        quote = self._quote(call)
+        if quote is None:
             return self._maximum()
-        quote = analytic.quote(self._models[call.model], call.features, speed, settings)
         if quote.expected.cpu_s > settings.max_cpu_s:
             return Rejection(
                 Reason.UNAFFORDABLE, "the call would take too long", limit=settings.max_cpu_s,
@@ -56,6 +60,17 @@ class Pricer:
         cpu_s = min(quote.ceiling.cpu_s * self.widening(call.model, quote.feature_class), settings.max_cpu_s)
         ceiling = Cost(cpu_s, cpu_s * settings.wall_factor, quote.ceiling.peak_bytes)
         return dataclasses.replace(quote, ceiling=ceiling)
+
+    def _quote(self, call: Call) -> Quote | None:
+        spec, speed = self._models.get(call.model), self._speed.get(call.model)
+        if spec is None or speed is None:
+            return None
+        if isinstance(call.features, TextFeatures):
+            return analytic.quote(spec, call.features, speed, self._settings)
+        step_s = self._step_s.get(call.model)
+        if isinstance(call.features, GenerationFeatures) and step_s is not None:
+            return generation.quote(spec, call.features, generation.WritingSpeed(speed, step_s), self._settings)
+        return None
 
     def _maximum(self) -> Quote:
         settings = self._settings

@@ -14,6 +14,7 @@ class Service(StrEnum):
     """What a route is for."""
 
     EMBED = "embed"
+    GENERATE = "generate"
     QUOTE = "quote"
     MODELS = "models"
     LIVE = "live"
@@ -37,7 +38,7 @@ class Route:
     @property
     def inference(self) -> bool:
         """Whether it takes a body and passes the pipeline."""
-        return self.service in (Service.EMBED, Service.QUOTE)
+        return self.service in (Service.EMBED, Service.GENERATE, Service.QUOTE)
 
 
 ROUTES: dict[str, Route] = {
@@ -45,6 +46,8 @@ ROUTES: dict[str, Route] = {
     for route in (
         Route("/v1/embeddings", "POST", Service.EMBED, "openai"),
         Route("/embed", "POST", Service.EMBED, "tei"),
+        Route("/v1/chat/completions", "POST", Service.GENERATE, "openai"),
+        Route("/v1/completions", "POST", Service.GENERATE, "openai"),
         Route("/v1/quote", "POST", Service.QUOTE),
         Route("/v1/models", "GET", Service.MODELS, "openai"),
         Route("/health/live", "GET", Service.LIVE),

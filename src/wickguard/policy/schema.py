@@ -21,6 +21,7 @@ from wickguard.cost.analytic import PriceSettings
 from wickguard.errors import SettingError
 from wickguard.guard.edge import EdgeSettings
 from wickguard.guard.identity import IdentitySettings
+from wickguard.modality.generation import GenerationSettings
 from wickguard.modality.text import TextSettings
 from wickguard.policy.agree import disagreements
 from wickguard.setting import check
@@ -79,6 +80,7 @@ class Policy:
     edge: EdgeSettings = field(default_factory=EdgeSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     text: TextSettings = field(default_factory=TextSettings)
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
     price: PriceSettings = field(default_factory=PriceSettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     quota: QuotaPolicy = field(default_factory=QuotaPolicy)
