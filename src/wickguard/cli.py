@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from wickguard import __version__
+from wickguard.backend import Task
 from wickguard.errors import WickguardError
 from wickguard.guard.identity import add_key
 from wickguard.models import demo_models, resolve
@@ -104,6 +105,12 @@ def _read_policy(path: Path | None, keys: Path | None) -> Policy:
     return dataclasses.replace(policy, identity=dataclasses.replace(policy.identity, keys=str(keys)))
 
 
+_EXAMPLES = {
+    Task.EMBED: ("/v1/embeddings", '"input": "The quick brown fox"'),
+    Task.GENERATE: ("/v1/chat/completions", '"messages": [{"role": "user", "content": "Tell me a story"}]'),
+}
+
+
 def _welcome(running: Running) -> None:
     for spec in running.pool.models.values():
         _CONSOLE.print(
@@ -112,9 +119,10 @@ def _welcome(running: Running) -> None:
         )
     _CONSOLE.print(f"cage: {running.pool.tier}", soft_wrap=True)
     _CONSOLE.print(f"listening on [bold]{running.url}[/]   metrics {running.url}/metrics   stop with Ctrl-C")
-    name = next(iter(running.pool.models))
-    body = f'{{"model": "{name}", "input": "The quick brown fox"}}'
-    print(f"\ncurl {running.url}/v1/embeddings -H 'Content-Type: application/json' -d '{body}'\n", flush=True)
+    spec = next(iter(running.pool.models.values()))
+    path, asked = _EXAMPLES[spec.task]
+    body = f'{{"model": "{spec.name}", {asked}}}'
+    print(f"\ncurl {running.url}{path} -H 'Content-Type: application/json' -d '{body}'\n", flush=True)
 
 
 if __name__ == "__main__":

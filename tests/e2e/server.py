@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,14 +66,17 @@ class Server:
     """A running `wickguard serve`."""
 
     def __init__(
-        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0
-    ) -> None:
+        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0,
+        models: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
         command: list[str | Path] = [WICKGUARD, "serve", folder / "policy.toml", "--port", str(self.port)]
         if keys is not None:
             command += ["--keys", keys]
+        for model in models:
+            command += ["--model", model]
         if max_files:
             # The hard limit: what a process can't raise by itself.
             command = ["prlimit", f"--nofile={max_files}:{max_files}", "--", *command]

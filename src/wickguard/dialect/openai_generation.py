@@ -75,7 +75,7 @@ class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     top_k: SmallCount | None = None
-    n: Literal[1] | None = None
+    n: SmallCount | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     stop: str | list[str] | None = None
@@ -91,7 +91,7 @@ class ChatRequest(_Asked, frozen=True, kw_only=True):
 
     messages: msgspec.Raw
     max_completion_tokens: _Count | None = None
-    logprobs: Literal[False] | None = None
+    logprobs: bool | None = None
     response_format: ResponseFormat | None = None
 
 
@@ -99,9 +99,9 @@ class CompletionRequest(_Asked, frozen=True, kw_only=True):
     """POST /v1/completions."""
 
     prompt: msgspec.Raw
-    best_of: Literal[1] | None = None
-    echo: Literal[False] | None = None
-    logprobs: None = None
+    best_of: SmallCount | None = None
+    echo: bool | None = None
+    logprobs: SmallCount | None = None
 
 
 _CHAT = msgspec.json.Decoder(ChatRequest)
@@ -157,7 +157,21 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T | Rejection:
     found = decode_request(decoder, body)
     if isinstance(found, Rejection) and found.reason is Reason.UNKNOWN_FIELD and found.field in _UNSUPPORTED:
         return Rejection(Reason.UNSUPPORTED_FIELD, "this server does not do that; leave it out", found.field)
+    if isinstance(found, Rejection):
+        return found
+    for name, neutral, said in _NEUTRAL:
+        if getattr(found, name, None) not in (None, neutral):
+            return Rejection(Reason.UNSUPPORTED_FIELD, said, name, accepted=f"{neutral}, or leave it out".lower())
     return found
+
+
+# Fields that may be sent as long as they ask for nothing: what clients send by themselves.
+_NEUTRAL = (
+    ("n", 1, "there is one answer per request"),
+    ("best_of", 1, "there is one answer per request"),
+    ("echo", False, "the prompt is not part of the answer"),
+    ("logprobs", False, "probabilities are not given out"),
+)
 
 
 def _messages(raw: msgspec.Raw, settings: GenerationSettings) -> list[tuple[str, str]] | Rejection:
@@ -223,7 +237,7 @@ class Spelling:
 
     def piece(self, data: bytes) -> bytes:
         """The event of a piece of text (UTF-8)."""
-        text = data.decode()
+        text = data.decode(errors="replace")
         return self._event({"content": text}, None) if self.chat else self._event(text, None)
 
     def end(self, result: GenerateResult) -> bytes:
