@@ -19,6 +19,7 @@ from wickguard.control.memory import MemoryReservation
 from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
 from wickguard.cost.analytic import PriceSettings
+from wickguard.cost.quote import priced_analytically
 from wickguard.deadline import Deadline
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
@@ -57,6 +58,7 @@ WRITER = ModelSpec(
 
 # Forty GFLOP/s on one core: an ordinary machine.
 SPEED = {MINILM.name: 4e10}
+PRICES = {spec.name: priced_analytically(spec, 4e10) for spec in (MINILM, WRITER)}
 BOUND = TokenBound(MINILM.max_tokens, MINILM.special_tokens, MINILM.token_expansion, MINILM.vocab)
 ALICE = Caller("key:alice", Pool.KEYED, "127.0.0.2", "k1")
 
@@ -343,9 +345,7 @@ def rig(
                 Service.GENERATE: Generation({WRITER.name: WRITER}, GenerationSettings()),
             }
         ),
-        pricer=Pricer(
-            {**backend.models, WRITER.name: WRITER}, {**SPEED, WRITER.name: 4e10}, settings.price, {WRITER.name: 1e-4}
-        ),
+        pricer=Pricer(PRICES, settings.price),
         admission=admission, backend=Batches(backend, EmbeddingMerger()),
         lessons=Lessons(admission.surcharge, lambda model, feature_class: None),
     )  # fmt: skip

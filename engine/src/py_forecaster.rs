@@ -1,7 +1,7 @@
 //! The Python face of `forecaster`. What it promises is written in `wickguard_engine/_engine.pyi`.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::draw::Sampling;
 use crate::forecaster::Forecaster;
@@ -32,6 +32,24 @@ impl PyForecaster {
     #[getter]
     fn num_samples(&self) -> usize {
         self.0.model().config.samples
+    }
+
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let config = &self.0.model().model().config;
+        let shape = PyDict::new(py);
+        let parts = [
+            ("encoder_layers", config.layers),
+            ("decoder_layers", config.decoder_layers),
+            ("hidden", config.hidden),
+            ("inner", config.inner()),
+            ("intermediate", config.intermediate),
+            ("vocab", config.vocab),
+        ];
+        for (name, value) in parts {
+            shape.set_item(name, value)?;
+        }
+        Ok(shape)
     }
 
     #[pyo3(signature = (series, horizon, *, num_samples = None, temperature = None, top_k = None, top_p = None, seed = 0))]

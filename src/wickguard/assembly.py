@@ -9,66 +9,72 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from wickguard import clock
-from wickguard.backend import ModelSpec, Task
+from wickguard.backend import ModelSpec
 from wickguard.control.gate import Gate, Parts
 from wickguard.control.ladder import Ladder
 from wickguard.control.memory import MemoryReservation
 from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
 from wickguard.control.terms import TenantSettings
+from wickguard.cost.quote import Priced
 from wickguard.deadline import Deadline
 from wickguard.dialect.task import Dialect
 from wickguard.guard.admit import Admission, Machine
+from wickguard.guard.classification import Classification
 from wickguard.guard.decode import Decoder
 from wickguard.guard.embedding import Embedding, token_bound
+from wickguard.guard.forecasting import Forecasting, reach
 from wickguard.guard.generation import Generation, prompt_limit
 from wickguard.guard.identity import Identity, load_keys
 from wickguard.guard.pipeline import Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
 from wickguard.guard.standing import Standings, Tenancy
-from wickguard.modality import generation, text
+from wickguard.modality import generation, image, image_header, series, text
 from wickguard.policy.schema import Policy
 from wickguard.records import Call, Caller, Features, Lane, Pool, Quote
 from wickguard.telemetry.events import PolicyInForce
+from wickguard.units import KIB
 
 # A median request, for the credit of callers that nobody knows yet: one paragraph.
 _MEDIAN_BYTES = 512
+# Or a picture for a screen, as JPEG.
+_MEDIAN_PICTURE = (1024, 768)
+_MEDIAN_FILE = 200 * KIB
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What no policy changes while a server runs: its models, the speed of one core on each, the dialects it speaks, and
-    seconds per token of the models that write.
+    """What no policy changes while a server runs: its models, what their calls cost, the dialects it speaks.
+
+    weights: tokens per character of each model whose texts have been measured.
     """
 
     models: Mapping[str, ModelSpec]
-    speeds: Mapping[str, float]
+    prices: Mapping[str, Priced]
+    weights: Mapping[str, text.TokenWeights]
     dialects: Mapping[str, Dialect]
-    step_s: Mapping[str, float] = field(default_factory=dict)
-
-    def doing(self, task: Task) -> dict[str, ModelSpec]:
-        """The models of a task."""
-        return {name: spec for name, spec in self.models.items() if spec.task is task}
 
 
 def build_decoder(policy: Policy, ground: Ground) -> Decoder:
     """The decode stage of a server."""
     return Decoder(
         {
-            Service.EMBED: Embedding(ground.doing(Task.EMBED), ground.dialects, policy.text),
-            Service.GENERATE: Generation(ground.doing(Task.GENERATE), policy.generation),
+            Service.EMBED: Embedding(ground.models, ground.dialects, policy.text, ground.weights),
+            Service.GENERATE: Generation(ground.models, policy.generation, ground.weights),
+            Service.CLASSIFY: Classification(ground.models, policy.image),
+            Service.FORECAST: Forecasting(ground.models, policy.series),
         }
     )
 
 
 def build_pricer(policy: Policy, ground: Ground) -> Pricer:
     """The price stage of a server."""
-    return Pricer(ground.models, ground.speeds, policy.price, ground.step_s)
+    return Pricer(ground.prices, policy.price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +160,7 @@ def restage(stages: Stages, policy: Policy, identity: Identity, ground: Ground) 
     ConfigError, and has then changed nothing.
     """
     pricer = build_pricer(policy, ground)
-    pricer.widening = stages.pricer.widening
+    pricer.widening, pricer.learned = stages.pricer.widening, stages.pricer.learned
     site = survey(policy, ground.models, pricer)
     standings = build_standings(policy, site)
     decoder = build_decoder(policy, ground)
@@ -169,8 +175,18 @@ def restage(stages: Stages, policy: Policy, identity: Identity, ground: Ground) 
 
 
 def _samples(policy: Policy, spec: ModelSpec) -> tuple[Features, Features]:
-    """Features of the dearest call of a model inside the envelope, and of a median one."""
-    if spec.task is Task.GENERATE:
+    """The dearest request for a model inside the envelope, and an ordinary one."""
+    if spec.image is not None:
+        size = spec.image.height, spec.image.width
+        ordinary = image_header.Header(image_header.Kind.JPEG, *_MEDIAN_PICTURE, 1, 24, 1)
+        return image.largest(policy.image, policy.edge.max_body_bytes, size), image.measure(
+            ordinary, _MEDIAN_FILE, size
+        )
+    if spec.series is not None:
+        seen = reach(spec.series)
+        ordinary_series = series.measure([seen.context], seen.piece, spec.series.samples, seen)
+        return series.largest(policy.series, seen), ordinary_series
+    if spec.writer is not None:
         limit, settings = prompt_limit(spec), policy.generation
         prompt = generation.synthesize(_MEDIAN_BYTES, 0)
         return generation.largest(settings, limit), generation.measure(prompt, settings.default_max_tokens, limit)

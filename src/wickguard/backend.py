@@ -27,6 +27,37 @@ class Task(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ImageShape:
+    """What a classifier of images sees and says. height, width: of the input, in pixels. flops: of one image.
+
+    network_bytes: memory that one prepared image takes, its values included.
+    """
+
+    height: int
+    width: int
+    labels: tuple[str, ...]
+    flops: int
+    network_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesShape:
+    """An encoder-decoder that forecasts. context: points it looks at. piece: steps it forecasts at once. inner: columns of
+    all attention heads together. samples: drawn when a request says nothing.
+    """
+
+    context: int
+    piece: int
+    encoder_layers: int
+    decoder_layers: int
+    hidden: int
+    inner: int
+    intermediate: int
+    vocab: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class WriterShape:
     """A decoder that writes. kv_heads, head_width: the shape of its cache of keys and values.
 
@@ -45,8 +76,8 @@ class ModelSpec:
     """What the guard may know of a model: its shape, for envelope and price. Counts unless named otherwise; 0 for what a
     model of another task has not.
 
-    token_expansion: most tokens one byte of input can become. special_tokens: added to every text. max_tokens: of one text;
-    of prompt and answer together for a model that writes, whose shape is `writer`.
+    token_expansion: most tokens one byte of input can become. special_tokens: added to every text. max_tokens: of one text; of
+    prompt and answer together for a model that writes. image, series, writer: the shape of a model of these tasks.
     """
 
     name: str
@@ -63,6 +94,8 @@ class ModelSpec:
     token_expansion: float
     special_tokens: int
     task: Task = Task.EMBED
+    image: ImageShape | None = None
+    series: SeriesShape | None = None
     writer: WriterShape | None = None
 
 
@@ -100,27 +133,78 @@ class EmbedResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: list[int]
 
 
+class ClassifyPayload(msgspec.Struct, frozen=True, tag="classify", tag_field="task", forbid_unknown_fields=True):
+    """A picture file, the pixels that it may have, and how many of the likeliest classes are wanted."""
+
+    image: bytes
+    max_pixels: int
+    top_k: int
+
+
+class PixelsPayload(msgspec.Struct, frozen=True, tag="pixels", tag_field="task", forbid_unknown_fields=True):
+    """Prepared images for a classifier: little-endian f32, images x 3 x height x width."""
+
+    pixel_values: bytes
+
+
+class ClassifyResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`data` is a JSON list of {"index", "label", "score"}, the likeliest class first."""
+
+    data: bytes
+
+
+class LogitsResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`logits` is little-endian f32, images x classes."""
+
+    logits: bytes
+
+
+class ForecastPayload(msgspec.Struct, frozen=True, tag="forecast", tag_field="task", forbid_unknown_fields=True):
+    """Series as little-endian f32, NaN where a value is missing; None for what the model's own configuration says.
+
+    quantiles: in 0 to 1, ascending. return_samples: whether the drawn continuations belong to the answer.
+    """
+
+    series: list[bytes]
+    horizon: int
+    num_samples: int
+    quantiles: list[float]
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+    return_samples: bool = False
+
+
+class ForecastResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`data` holds a JSON object per series: {"index", "mean", "quantiles"}, and "samples" if they were wanted."""
+
+    data: list[bytes]
+
+
 class GeneratePayload(msgspec.Struct, frozen=True, tag="generate", tag_field="task", forbid_unknown_fields=True):
     """A prompt, as text or token ids, or a conversation of (role, content) in its place, and how it is to be continued.
 
     prompt_tokens: the most that the prompt may turn out to have; memory was reserved for so many. max_tokens: of the answer;
     `clip`: fewer if the model has no room for so many. top_k 0: no limit. stream: hand the text on as it comes into being.
+    to_the_end: don't stop where the model would, so that what is measured has a known size; no request can ask for it.
     """
 
     prompt: str | list[int]
     messages: list[tuple[str, str]]
     prompt_tokens: int
     max_tokens: int
-    clip: bool
-    temperature: float
-    top_p: float
-    top_k: int
-    seed: int
-    stop: list[str]
-    repetition_penalty: float
-    presence_penalty: float
-    frequency_penalty: float
-    stream: bool
+    clip: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    stop: list[str] = []
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    stream: bool = False
+    to_the_end: bool = False
 
 
 class GenerateResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

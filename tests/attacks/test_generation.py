@@ -31,7 +31,9 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("writer")
     keys = folder / "keys"
     attacker, neighbour = add_key(keys, "attacker"), add_key(keys, "neighbour")
-    server = Server(folder, POLICY, keys=keys, models=[f"{minilm}={MODEL}", f"{stories}={NAME}"])
+    server = Server(
+        folder, POLICY, keys=keys, arguments=["--model", f"{minilm}={MODEL}", "--model", f"{stories}={NAME}"]
+    )
     try:
         server.wait_ready()
         yield Target(server, attacker, neighbour)

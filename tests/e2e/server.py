@@ -67,16 +67,23 @@ class Server:
 
     def __init__(
         self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0,
-        models: Sequence[str] = (),
+        arguments: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
-        command: list[str | Path] = [WICKGUARD, "serve", folder / "policy.toml", "--port", str(self.port)]
+        # Half a minute of measuring would be spent at every start; calibration has tests of its own.
+        command: list[str | Path] = [
+            WICKGUARD,
+            "serve",
+            folder / "policy.toml",
+            "--port",
+            str(self.port),
+            "--no-calibrate",
+        ]
+        command += arguments
         if keys is not None:
             command += ["--keys", keys]
-        for model in models:
-            command += ["--model", model]
         if max_files:
             # The hard limit: what a process can't raise by itself.
             command = ["prlimit", f"--nofile={max_files}:{max_files}", "--", *command]

@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-
 from tests.e2e.server import MODEL, Server, add_key
 
 engine = pytest.importorskip("wickguard_engine")
@@ -42,7 +41,9 @@ def desk(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
     key = add_key(keys, "alice")
     story = json.loads((stories / "card.json").read_text())["sample"].removeprefix(PROMPT)
     policy = f'[audit]\npath = "{audit}"\n'
-    server = Server(folder, policy, keys=keys, models=[f"{minilm}={MODEL}", f"{stories}={NAME}"])
+    server = Server(
+        folder, policy, keys=keys, arguments=["--model", f"{minilm}={MODEL}", "--model", f"{stories}={NAME}"]
+    )
     try:
         server.wait_ready()
         yield Desk(server, key, [0, *engine.load(stories).encode(PROMPT)], story, audit)

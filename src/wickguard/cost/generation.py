@@ -1,29 +1,27 @@
-"""The analytic price of text that is written: reading the prompt is counted in operations, writing in steps.
+"""The cost of text that is written: reading the prompt is counted in operations, writing in steps.
 
 Reading a prompt is bound by arithmetic: operations over the speed of one core. Each token that is written reads all weights
-once, and the keys and values of everything before it: a step is what it takes with nothing before it, as measured in the cage,
-and grows with the bytes that it reads besides. The answer counts with all tokens that may be written: how many will be is the
-model's decision. Memory is exact (a test compares it with the engine's own bound), because a session's cache is allocated whole
-when it starts. Promises: monotone in every feature, never zero, the ceiling never below the expectation. Pure. It must not know
-queues, tenants or processes.
+once, and the keys and values of everything before it: a step costs the same for every call, and more by the bytes of cache
+that it reads. The answer counts with all tokens that may be written: how many will be is the model's decision. Memory is exact
+(a test compares it with the engine's own bound), because a session's cache is allocated whole when it starts. Promises:
+monotone in every feature, never zero. Pure. It must not know queues, tenants or processes.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from wickguard.backend import ModelSpec, WriterShape
 from wickguard.cost.analytic import (
     CALL_OVERHEAD_S,
     F32,
+    GIGA,
+    LEAST_SHARE,
     PAYLOAD_BYTES_PER_BYTE,
     TOKENIZE_S_PER_BYTE,
-    Estimate,
-    PriceSettings,
-    priced,
 )
+from wickguard.cost.curve import Curve, uncalibrated
+from wickguard.cost.model import Bounds
 from wickguard.modality.generation import GenerationFeatures
-from wickguard.records import Quote
+from wickguard.records import Features
 from wickguard.units import KIB, MIB
 
 # Of the engine: rows of a prompt that go through the layers together, rows of the feed-forward part, the kernels' panel, rows
@@ -42,12 +40,9 @@ WINDOW_BYTES = 16 * KIB * 160
 TEMPLATE_BYTES_PER_BYTE = 12
 
 
-@dataclass(frozen=True, slots=True)
-class WritingSpeed:
-    """One core with one model, measured in the cage: operations per second, and seconds per token with nothing before it."""
-
-    flops_per_s: float
-    step_s: float
+# What a token takes beside reading the weights, and how fast memory is read: as assumed, and on a slow machine at worst.
+STEP_S, SLOW_STEP_S = 6e-5, 3e-4
+BYTES_PER_S, SLOW_BYTES_PER_S = 15e9, 4e9
 
 
 def flops(spec: ModelSpec, tokens: int) -> float:
@@ -92,22 +87,59 @@ def peak_bytes(spec: ModelSpec, features: GenerationFeatures) -> int:
     return max(running, tokenizing) + 8 * tokens + 64 * KIB + PAYLOAD_BYTES_PER_BYTE * features.prompt_bytes + MIB
 
 
-def seconds(spec: ModelSpec, features: GenerationFeatures, prompt: int, speed: WritingSpeed) -> float:
-    """CPU-seconds of a call whose prompt has `prompt` tokens and whose answer has all it may have."""
-    read_s = flops(spec, prompt) / speed.flops_per_s
-    steps = features.max_tokens
-    # A step reads the cache of all tokens before it at the rate at which it reads the weights.
-    mean_tokens = prompt + steps / 2
-    grown = cache_bytes(spec, 1024) / 1024 * mean_tokens / max(1, spec.weight_bytes)
-    text_s = TOKENIZE_S_PER_BYTE * features.prompt_bytes
-    return CALL_OVERHEAD_S + text_s + read_s + steps * speed.step_s * (1 + grown)
+class GenerationCost:
+    """The cost model (cost.model.CostModel) of a model that writes. flops_per_s: of one core while it reads a prompt."""
+
+    terms = ("call", "byte", "giga-operation read", "token written", "gigabyte of cache read")
+    memory_terms = ("call", "byte as computed")
+    kinds = ("ids", "text")
+
+    def __init__(self, spec: ModelSpec, flops_per_s: float) -> None:
+        self._spec = spec
+        self._speed = flops_per_s
+
+    def prices(self, features: Features) -> bool:
+        """See CostModel."""
+        return isinstance(features, GenerationFeatures)
+
+    def kind(self, features: Features) -> str:
+        """Of token ids everything is known; of texts the tokens are a guess."""
+        return "ids" if not _generation(features).prompt_bytes else "text"
+
+    def basis(self, features: Features) -> tuple[float, ...]:
+        """See CostModel."""
+        found = _generation(features)
+        return self._basis(found, found.prompt_typical)
+
+    def memory_basis(self, features: Features) -> tuple[float, ...]:
+        """See CostModel."""
+        return 1.0, float(peak_bytes(self._spec, _generation(features)))
+
+    def bounds(self, features: Features) -> Bounds:
+        """See CostModel. How long an answer becomes is the model's decision: at least it is one token."""
+        found = _generation(features)
+        read_s = self.basis(features)[2] * GIGA / self._speed
+        most = self._coefficients(SLOW_STEP_S, SLOW_BYTES_PER_S)
+        most_s = sum(unit * amount for unit, amount in zip(most, self._basis(found, found.prompt_bound), strict=True))
+        return Bounds(LEAST_SHARE * read_s, most_s, peak_bytes(self._spec, found))
+
+    def assumed(self) -> Curve:
+        """The curve of a model that has not been calibrated."""
+        return uncalibrated(self._coefficients(STEP_S, BYTES_PER_S), (0.0, 1.0), self.kinds)
+
+    def _basis(self, found: GenerationFeatures, prompt: int) -> tuple[float, ...]:
+        steps = found.max_tokens
+        cache = cache_bytes(self._spec, PANEL) / PANEL * steps * (prompt + steps / 2)
+        return 1.0, float(found.prompt_bytes), flops(self._spec, prompt) / GIGA, float(steps), cache / GIGA
+
+    def _coefficients(self, step_s: float, bytes_per_s: float) -> tuple[float, ...]:
+        weights_s = self._spec.weight_bytes / bytes_per_s
+        return CALL_OVERHEAD_S, TOKENIZE_S_PER_BYTE, GIGA / self._speed, step_s + weights_s, GIGA / bytes_per_s
 
 
-def quote(spec: ModelSpec, features: GenerationFeatures, speed: WritingSpeed, settings: PriceSettings) -> Quote:
-    """The price of a call that writes."""
-    expected_s = seconds(spec, features, features.prompt_typical, speed)
-    bound_s = seconds(spec, features, features.prompt_bound, speed)
-    return priced(Estimate(expected_s, max(expected_s, bound_s), peak_bytes(spec, features)), features, settings)
+def _generation(features: Features) -> GenerationFeatures:
+    assert isinstance(features, GenerationFeatures)  # noqa: S101 - CostModel.prices was asked
+    return features
 
 
 def _padded(count: int) -> int:

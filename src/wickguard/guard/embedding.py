@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from wickguard.backend import EmbedPayload, EmbedResult, ModelSpec
+from wickguard.backend import EmbedPayload, EmbedResult, ModelSpec, Task
 from wickguard.dialect.task import Dialect, EmbedTask
+from wickguard.guard.catalogue import find_model
 from wickguard.guard.endpoint import Body
 from wickguard.modality import text
 from wickguard.records import Call, RawRequest
@@ -23,9 +24,9 @@ _RESULT = msgspec.msgpack.Decoder(EmbedResult)
 _ENCODER = msgspec.msgpack.Encoder()
 
 
-def token_bound(spec: ModelSpec) -> text.TokenBound:
-    """What the text modality needs of a model."""
-    return text.TokenBound(spec.max_tokens, spec.special_tokens, spec.token_expansion, spec.vocab)
+def token_bound(spec: ModelSpec, weights: text.TokenWeights = text.USUAL) -> text.TokenBound:
+    """What the text modality needs of a model; `weights`: its tokens per character, when they were measured."""
+    return text.TokenBound(spec.max_tokens, spec.special_tokens, spec.token_expansion, spec.vocab, weights)
 
 
 class EmbeddingMerger:
@@ -51,9 +52,14 @@ class Embedding:
     """Embedding requests for the models that are loaded (see endpoint.Endpoint)."""
 
     def __init__(
-        self, models: Mapping[str, ModelSpec], dialects: Mapping[str, Dialect], settings: text.TextSettings
+        self,
+        models: Mapping[str, ModelSpec],
+        dialects: Mapping[str, Dialect],
+        settings: text.TextSettings,
+        weights: Mapping[str, text.TokenWeights] | None = None,
     ) -> None:
         self._models = models
+        self._weights = weights or {}
         self._dialects = dialects
         self._settings = settings
 
@@ -66,7 +72,7 @@ class Embedding:
         task = self._dialects[dialect].parse_embed(raw.body, limits)
         if isinstance(task, Rejection):
             return task
-        spec = self._spec(task.model)
+        spec = find_model(self._models, Task.EMBED, task.model)
         if isinstance(spec, Rejection):
             return spec
         if task.dimensions is not None and task.dimensions != spec.dimensions:
@@ -74,7 +80,7 @@ class Embedding:
                 Reason.UNSUPPORTED_FIELD, "the model's vectors can't be shortened", "dimensions", limit=spec.dimensions,
                 seen=task.dimensions, accepted=f"{spec.dimensions}, or leave it out",
             )  # fmt: skip
-        bound = token_bound(spec)
+        bound = token_bound(spec, self._weights.get(spec.name, text.USUAL))
         rejection = text.check(task.inputs, self._settings, bound, task.field)
         if rejection is not None:
             return rejection
@@ -97,15 +103,6 @@ class Embedding:
             deadline=raw.deadline,
             batch=_batch(payload),
         )
-
-    def _spec(self, name: str | None) -> ModelSpec | Rejection:
-        if name is None:
-            first = next(iter(self._models.values()), None)
-            return first or Rejection(Reason.UNKNOWN_MODEL, "no model here makes embeddings")
-        spec = self._models.get(name)
-        if spec is None:
-            return Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=", ".join(self._models) or None)
-        return spec
 
 
 def _batch(payload: EmbedPayload) -> str:

@@ -15,11 +15,12 @@ from typing import cast
 import msgspec
 
 from wickguard import clock
-from wickguard.backend import GeneratePayload, GenerateResult, ModelSpec
+from wickguard.backend import GeneratePayload, GenerateResult, ModelSpec, Task
 from wickguard.dialect import openai_generation as openai
+from wickguard.guard.catalogue import find_model
 from wickguard.guard.embedding import token_bound
 from wickguard.guard.endpoint import Body
-from wickguard.modality import generation
+from wickguard.modality import generation, text
 from wickguard.records import Call, Delivery, RawRequest
 from wickguard.rejection import Reason, Rejection
 
@@ -28,18 +29,24 @@ _ENCODER = msgspec.msgpack.Encoder()
 CHAT_PATH = "/v1/chat/completions"
 
 
-def prompt_limit(spec: ModelSpec) -> generation.PromptLimit:
-    """What the generation modality needs of a model."""
+def prompt_limit(spec: ModelSpec, weights: text.TokenWeights = text.USUAL) -> generation.PromptLimit:
+    """What the generation modality needs of a model; `weights`: its tokens per character, when they were measured."""
     writer = spec.writer
     chat, message = (writer.chat_tokens or 0, writer.message_tokens or 0) if writer else (0, 0)
-    return generation.PromptLimit(token_bound(spec), chat, message)
+    return generation.PromptLimit(token_bound(spec, weights), chat, message)
 
 
 class Generation:
     """Requests for text, for the models that write (see endpoint.Endpoint)."""
 
-    def __init__(self, models: Mapping[str, ModelSpec], settings: generation.GenerationSettings) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, ModelSpec],
+        settings: generation.GenerationSettings,
+        weights: Mapping[str, text.TokenWeights] | None = None,
+    ) -> None:
         self._models = models
+        self._weights = weights or {}
         self._settings = settings
 
     def decode(self, raw: RawRequest, dialect: str) -> Call | Rejection:
@@ -51,10 +58,10 @@ class Generation:
             task = openai.parse_completion(raw.body, self._settings, most)
         if isinstance(task, Rejection):
             return task
-        spec = self._models.get(task.model)
-        if spec is None:
-            return Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=", ".join(self._models) or None)
-        limit = prompt_limit(spec)
+        spec = find_model(self._models, Task.GENERATE, task.model)
+        if isinstance(spec, Rejection):
+            return spec
+        limit = prompt_limit(spec, self._weights.get(spec.name, text.USUAL))
         rejection = self._check(task, spec, limit)
         return rejection if rejection is not None else self._call(raw, task, spec, limit)
 

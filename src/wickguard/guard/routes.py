@@ -15,6 +15,8 @@ class Service(StrEnum):
 
     EMBED = "embed"
     GENERATE = "generate"
+    CLASSIFY = "classify"
+    FORECAST = "forecast"
     QUOTE = "quote"
     MODELS = "models"
     LIVE = "live"
@@ -38,8 +40,11 @@ class Route:
     @property
     def inference(self) -> bool:
         """Whether it takes a body and passes the pipeline."""
-        return self.service in (Service.EMBED, Service.GENERATE, Service.QUOTE)
+        return self.service in _INFERENCE
 
+
+_INFERENCE = (Service.EMBED, Service.GENERATE, Service.CLASSIFY, Service.FORECAST, Service.QUOTE)
+PICTURES = (b"application/json", b"image/png", b"image/jpeg", b"image/webp")
 
 ROUTES: dict[str, Route] = {
     route.path: route
@@ -48,6 +53,8 @@ ROUTES: dict[str, Route] = {
         Route("/embed", "POST", Service.EMBED, "tei"),
         Route("/v1/chat/completions", "POST", Service.GENERATE, "openai"),
         Route("/v1/completions", "POST", Service.GENERATE, "openai"),
+        Route("/v1/classify", "POST", Service.CLASSIFY, "openai", PICTURES),
+        Route("/v1/forecast", "POST", Service.FORECAST, "openai"),
         Route("/v1/quote", "POST", Service.QUOTE),
         Route("/v1/models", "GET", Service.MODELS, "openai"),
         Route("/health/live", "GET", Service.LIVE),

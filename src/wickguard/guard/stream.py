@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from wickguard.guard.answer import Headers
 from wickguard.guard.head import Send
 from wickguard.records import Call
 from wickguard.units import KIB
@@ -102,7 +101,7 @@ class Teller:
     async def begin(self) -> None:
         """Send the head of the response."""
         self.begun = True
-        head: Headers = [
+        head = [
             (b"content-type", EVENTS),
             (b"cache-control", b"no-store"),
             (b"x-request-id", self._request_id.encode()),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, cast
 
 from msgspec import Meta
@@ -81,18 +81,22 @@ class GenerationFeatures:
 
 def measure(prompt: Prompt, max_tokens: int, limit: PromptLimit) -> GenerationFeatures:
     """Features of a prompt and of an answer of at most `max_tokens`."""
-    size, messages, frame = 0, 0, limit.text.special_tokens
     if isinstance(prompt, str):
-        size = len(prompt.encode())
+        texts, messages, frame = [prompt], 0, limit.text.special_tokens
     elif is_chat(prompt):
         found = cast(Messages, prompt)
-        size, messages = sum(len(role.encode()) + len(content.encode()) for role, content in found), len(found)
+        texts, messages = [part for message in found for part in message], len(found)
         frame = limit.chat_tokens + messages * limit.message_tokens
     else:
         return _features(0, 0, (len(prompt), len(prompt)), max_tokens, limit)
+    bare = replace(limit.text, special_tokens=0)
+    size = typical = 0
+    for item in texts:
+        data = item.encode()
+        size += len(data)
+        typical += text.typical_tokens(item, data, bare)
     bound = math.ceil(size * limit.text.expansion) + frame
-    typical = math.ceil(size * text.TYPICAL_TOKENS_PER_BYTE) + frame
-    return _features(size, messages, (bound, typical), max_tokens, limit)
+    return _features(size, messages, (bound, typical + frame), max_tokens, limit)
 
 
 def _features(
@@ -117,16 +121,16 @@ def largest(settings: GenerationSettings, limit: PromptLimit) -> GenerationFeatu
     return GenerationFeatures(settings.max_prompt_bytes, settings.max_messages, prompt, prompt, answer, prompt + answer)
 
 
-def synthesize(size_bytes: int, messages: int) -> Prompt:
+def synthesize(size_bytes: int, messages: int, seed: int = 0) -> Prompt:
     """A prompt of exactly this UTF-8 size, of ordinary words, in so many messages (0: a bare prompt).
 
     Every message needs a role, of 4 bytes: there can't be more than size_bytes / 4.
     """
     if messages == 0:
-        return text.synthesize([size_bytes])[0]
+        return text.synthesize([size_bytes], seed=seed)[0]
     each, rest = divmod(size_bytes - 4 * messages, messages)
     sizes = [each + (index < rest) for index in range(messages)]
-    return [("user", content) for content in text.synthesize(sizes)]
+    return [("user", content) for content in text.synthesize(sizes, seed=seed)]
 
 
 def check(prompt: Prompt, settings: GenerationSettings, limit: PromptLimit) -> Rejection | None:

@@ -17,7 +17,7 @@ from wickguard.errors import ModelError
 from wickguard.records import Cost
 from wickguard.units import format_bytes
 from wickguard.workers.loader import Refused
-from wickguard.workers.tasks import embed, generate
+from wickguard.workers.tasks import classify, embed, forecast, generate
 
 # "input 0 has 602 tokens with the special ones; the limit is 512", "... has more than 512 tokens ..." (counting stops there)
 _INDEX = re.compile(r"(input|series) (\d+)[ :]")
@@ -29,6 +29,8 @@ Ran = bytes | Generator[bytes, None, bytes]
 _TASKS: dict[str, tuple[Callable[[Any], dict[str, object]], Callable[[Any, bytes], Ran]]] = {
     "embed": (embed.describe, embed.run),
     "generate": (generate.describe, generate.run),
+    "classify": (classify.describe, classify.run),
+    "forecast": (forecast.describe, forecast.run),
 }
 
 

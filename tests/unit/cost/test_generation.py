@@ -13,6 +13,7 @@ from tests.unit.engine.decoder import TinyDecoder, decoder_config
 from wickguard.backend import ModelSpec, Task, WriterShape
 from wickguard.cost import generation
 from wickguard.cost.analytic import PriceSettings
+from wickguard.cost.quote import priced_analytically, quote
 from wickguard.modality.generation import GenerationFeatures
 
 SPEC = ModelSpec(
@@ -20,7 +21,7 @@ SPEC = ModelSpec(
     dimensions=0, parameters=1_000_000, weight_bytes=4_000_000, token_expansion=1.0, special_tokens=1,
     task=Task.GENERATE, writer=WriterShape(2, 32, 7, 5),
 )  # fmt: skip
-SPEED = generation.WritingSpeed(4e10, 1e-4)
+PRICED = priced_analytically(SPEC, 4e10)
 
 
 def features(prompt: int, answer: int, size: int = 0) -> GenerationFeatures:
@@ -31,8 +32,8 @@ def features(prompt: int, answer: int, size: int = 0) -> GenerationFeatures:
 @given(prompt=st.integers(1, 800), answer=st.integers(1, 200), more=st.integers(0, 100), extra=st.integers(0, 100))
 def test_price_never_falls_when_prompt_or_answer_grow(prompt: int, answer: int, more: int, extra: int) -> None:
     """All three prices, and memory."""
-    small = generation.quote(SPEC, features(prompt, answer), SPEED, PriceSettings())
-    large = generation.quote(SPEC, features(prompt + more, answer + extra), SPEED, PriceSettings())
+    small = quote(PRICED, features(prompt, answer), PriceSettings())
+    large = quote(PRICED, features(prompt + more, answer + extra), PriceSettings())
     for name in ("expected", "reserve", "ceiling"):
         one, other = getattr(small, name), getattr(large, name)
         assert one.cpu_s <= other.cpu_s and one.peak_bytes <= other.peak_bytes
@@ -41,8 +42,8 @@ def test_price_never_falls_when_prompt_or_answer_grow(prompt: int, answer: int, 
 
 def test_long_answer_is_dearer_than_a_long_prompt_when_both_have_as_many_tokens() -> None:
     """Writing is a step per token; reading goes together."""
-    read = generation.quote(SPEC, features(900, 1), SPEED, PriceSettings()).expected.cpu_s
-    written = generation.quote(SPEC, features(1, 900), SPEED, PriceSettings()).expected.cpu_s
+    read = quote(PRICED, features(900, 1), PriceSettings()).expected.cpu_s
+    written = quote(PRICED, features(1, 900), PriceSettings()).expected.cpu_s
     assert written > 3 * read
 
 

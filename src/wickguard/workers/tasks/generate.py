@@ -57,6 +57,7 @@ def run(model: engine.Generator, payload: bytes) -> bytes | Generator[bytes, Non
         repetition_penalty=job.repetition_penalty,
         presence_penalty=job.presence_penalty,
         frequency_penalty=job.frequency_penalty,
+        ignore_end=job.to_the_end,
     )
     return _write(session) if job.stream else _whole(session)
 
