@@ -121,7 +121,7 @@ def _answer(server: BenchServer, body: dict[str, object]) -> int:
 
 
 def of_server(report: Report, rounds: int, name: str, folder: Path) -> None:
-    """The same answers by a loop in this process, by the server whole, and by the server in pieces: CPU-seconds of all processes."""
+    """The same answers by a loop in this process, by the server whole, and by the server in pieces: CPU-seconds."""
     model = engine.load(folder)
     assert isinstance(model, engine.Generator)
     prompt = list(range(5, 15))
