@@ -89,7 +89,9 @@ class Server:
             command = ["prlimit", f"--nofile={max_files}:{max_files}", "--", *command]
         self.log = folder / "server.log"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            # No calibration of this machine's other servers is taken for this one's.
+            environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
         self._seen: dict[int, Process] = {}
         self.stopped = False
 
