@@ -4,18 +4,25 @@
 
 #![allow(clippy::cast_precision_loss)]
 
-use std::time::Instant;
+use std::time::Duration;
 
 use _engine::kernels::lanes::{Lanes, WIDTH, Wide};
 
 const FLOATS: usize = 64 << 20;
 const STREAMS: usize = 8;
 
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to the struct given.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 fn main() {
     let data = vec![1.0_f32; FLOATS];
     let mut best = 0.0_f64;
     for _ in 0..8 {
-        let started = Instant::now();
+        let started = cpu_time();
         let mut sums = [Wide::splat(0.0); STREAMS];
         for block in data.chunks_exact(STREAMS * WIDTH) {
             for (sum, lane) in sums.iter_mut().zip(block.chunks_exact(WIDTH)) {
@@ -25,7 +32,7 @@ fn main() {
         }
         let total: f32 = sums.into_iter().map(Lanes::sum).sum();
         std::hint::black_box(total);
-        best = best.max((FLOATS * 4) as f64 / started.elapsed().as_secs_f64() / 1e9);
+        best = best.max((FLOATS * 4) as f64 / cpu_time().saturating_sub(started).as_secs_f64() / 1e9);
     }
     println!("{best:.2}");
 }
