@@ -102,12 +102,16 @@ class Job:
 
 
 class EmbedPayload(msgspec.Struct, frozen=True, tag="embed", tag_field="task", forbid_unknown_fields=True):
-    """What a worker is asked: `inputs` are all texts or all lists of token ids; `encoding` is how vectors are spelled."""
+    """What a worker is asked: `inputs` are all texts or all lists of token ids; `encoding` is how vectors are spelled.
+
+    special_tokens: put around token ids, which bring their own otherwise.
+    """
 
     inputs: list[str | list[int]]
     truncate: bool
     normalize: bool
     encoding: Literal["float", "base64"]
+    special_tokens: bool = True
 
 
 class EmbedResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,9 +130,10 @@ class ClassifyPayload(msgspec.Struct, frozen=True, tag="classify", tag_field="ta
 
 
 class PixelsPayload(msgspec.Struct, frozen=True, tag="pixels", tag_field="task", forbid_unknown_fields=True):
-    """Prepared images for a classifier: little-endian f32, images x 3 x height x width."""
+    """Prepared images for a classifier: little-endian f32, images x 3 x height x width. encoding: of the logits."""
 
     pixel_values: bytes
+    encoding: Literal["json", "raw"]
 
 
 class ClassifyResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,7 +143,7 @@ class ClassifyResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogitsResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`logits` is little-endian f32, images x classes."""
+    """`logits`, images x classes: JSON numbers between commas, or little-endian f32."""
 
     logits: bytes
 

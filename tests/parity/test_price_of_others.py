@@ -76,7 +76,7 @@ def test_pixels_take_no_more_memory_than_quoted_when_they_are_classified(
     model, spec = digits
     values = np.zeros((count, 3, 32, 32), np.float32).tobytes()
     quote = image_cost.quote_pixels(spec, PixelFeatures(count, len(values)), SPEED, PriceSettings())
-    assert peak_of(model, msgspec.msgpack.encode(PixelsPayload(values))) <= quote.expected.peak_bytes
+    assert peak_of(model, msgspec.msgpack.encode(PixelsPayload(values, "json"))) <= quote.expected.peak_bytes
 
 
 SHAPES = [
