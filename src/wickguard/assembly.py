@@ -28,7 +28,7 @@ from wickguard.guard.decode import Decoder
 from wickguard.guard.embedding import Embedding, token_bound
 from wickguard.guard.forecasting import Forecasting, reach
 from wickguard.guard.identity import Identity, load_keys
-from wickguard.guard.inference import Inference
+from wickguard.guard.inference import Inference, Limits
 from wickguard.guard.pipeline import Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
@@ -62,7 +62,7 @@ def build_decoder(policy: Policy, ground: Ground) -> Decoder:
             Service.EMBED: Embedding(ground.models, ground.dialects, policy.text),
             Service.CLASSIFY: Classification(ground.models, policy.image),
             Service.FORECAST: Forecasting(ground.models, policy.series),
-            Service.INFER: Inference(ground.models, policy.text),
+            Service.INFER: Inference(ground.models, Limits(policy.text, policy.series)),
         }
     )
 

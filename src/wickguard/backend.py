@@ -151,7 +151,8 @@ class LogitsResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ForecastPayload(msgspec.Struct, frozen=True, tag="forecast", tag_field="task", forbid_unknown_fields=True):
     """Series as little-endian f32, NaN where a value is missing; None for what the model's own configuration says.
 
-    quantiles: in 0 to 1, ascending. return_samples: whether the drawn continuations belong to the answer.
+    quantiles: in 0 to 1, ascending. return_samples: whether the drawn continuations belong to the answer. encoding: a summary
+    per series, or nothing but samples as JSON numbers between commas or little-endian f32.
     """
 
     series: list[bytes]
@@ -163,10 +164,13 @@ class ForecastPayload(msgspec.Struct, frozen=True, tag="forecast", tag_field="ta
     top_p: float | None = None
     seed: int = 0
     return_samples: bool = False
+    encoding: Literal["summary", "json", "raw"] = "summary"
 
 
 class ForecastResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`data` holds a JSON object per series: {"index", "mean", "quantiles"}, and "samples" if they were wanted."""
+    """`data` holds a JSON object per series: {"index", "mean", "quantiles"}, and "samples" if they were wanted; or the samples
+    of all.
+    """
 
     data: list[bytes]
 

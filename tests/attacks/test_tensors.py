@@ -106,6 +106,26 @@ def test_tokens_are_refused_when_the_model_can_not_take_them(gallery: Target, na
     assert reply.status in {400, 413, 422}, reply.body
 
 
+@pytest.mark.parametrize(
+    ("shape", "parameters"),
+    [([1, 3], {"horizon": 10**6}), ([1, 3], {"num_samples": 10**6}), ([3], {}), ([1, 1, 3], {}), ([3, 1], {"horizon": 0}),
+     ([1, 3], {"horizon": -1}), ([1, 3], {"priority": 1}), ([1, 3], {"temperature": 0}), ([1, 3], {"top_k": 0})],
+)  # fmt: skip
+def test_series_are_refused_when_their_shape_or_parameters_are_outside(
+    gallery: Target, shape: list[int], parameters: dict[str, object]
+) -> None:
+    """The same envelope as at /v1/forecast, and no parameter that is not known."""
+    one = {"name": "series", "datatype": "FP32", "shape": shape, "data": [1, 2, 3]}
+    reply = infer(gallery, "series-chronos", {"inputs": [one], "parameters": parameters})
+    assert reply.status in {400, 422}, reply.body
+
+
+def test_parameters_are_refused_when_a_model_takes_none(gallery: Target) -> None:
+    """A horizon means nothing to a classifier."""
+    described = pixels([1, 3, 32, 32], len(FULL)) | {"parameters": {"horizon": 5}}
+    assert infer(gallery, DIGITS, described, FULL).status == 400
+
+
 def test_r08_texts_are_refused_when_their_lengths_lie(gallery: Target) -> None:
     """Four gigabytes in four bytes."""
     for raw in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7fabc", b"\5\0\0\0abc", b"\1\0\0\0\xff"):

@@ -175,6 +175,24 @@ def test_tritonclient_gets_the_same_vectors_when_it_sends_ids_or_texts(
         assert np.abs(answer.as_numpy("embeddings") - expected).max() < 1e-6
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_tritonclient_gets_the_engines_samples_when_it_sends_series(
+    client: triton.InferenceServerClient, shared: Path, *, binary: bool
+) -> None:
+    """Raw and in JSON; a gap is NaN, which only raw data can say."""
+    engine = pytest.importorskip("wickguard_engine")
+    values = np.sin(np.arange(80, dtype=np.float32).reshape(2, 40) / 3)
+    if binary:
+        values[1, 7:20] = np.nan
+    answer = client.infer(
+        "series-chronos", [tensor("series", values, binary=binary)], parameters={"horizon": 5, "num_samples": 4, "seed": 9},
+        outputs=[triton.InferRequestedOutput("samples", binary_data=binary)],
+    )  # fmt: skip
+    model = engine.load(shared / "models" / "series-chronos")
+    drawn = model.forecast([one.tobytes() for one in values], 5, num_samples=4, seed=9)
+    assert np.array_equal(answer.as_numpy("samples"), np.frombuffer(drawn, "<f4").reshape(2, 4, 5))
+
+
 def test_tritonclient_raises_what_the_server_says_when_a_tensor_does_not_fit(
     client: triton.InferenceServerClient,
 ) -> None:

@@ -51,8 +51,21 @@ class _Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: _OutputParameters = _OutputParameters()
 
 
-class _Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a request: the protocol's one, and what a forecaster can be told."""
+
     binary_data_output: bool = False
+    horizon: _Count | None = None
+    num_samples: _Count | None = None
+    seed: _Count | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0.001, le=100)] | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=1, lt=2**31)] | None = None
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is said beyond the protocol."""
+        return self == Parameters(self.binary_data_output)
 
 
 class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,7 +73,7 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     inputs: msgspec.Raw
     id: str = ""
-    parameters: _Parameters = _Parameters()
+    parameters: Parameters = Parameters()
     outputs: list[_Output] | None = None
 
 
@@ -82,6 +95,7 @@ class InferTask:
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...] | None
     binary: bool
+    parameters: Parameters
 
 
 _REQUEST = msgspec.json.Decoder(InferRequest)
@@ -119,7 +133,7 @@ def parse(body: bytes, json_bytes: bytes) -> InferTask | Rejection:
     if len(raw) > 1:
         return Rejection(Reason.UNSUPPORTED_FIELD, "all outputs raw or none", "outputs", accepted="one binary_data")
     names = None if request.outputs is None else tuple(output.name for output in outputs)
-    return InferTask(request.id, tensors, names, bool(raw.pop()))
+    return InferTask(request.id, tensors, names, bool(raw.pop()), request.parameters)
 
 
 def _tensors(inputs: list[_Input], rest: memoryview) -> dict[str, Tensor] | Rejection:
@@ -160,10 +174,9 @@ def _from_raw(one: _Input, data: bytes, field: str) -> Tensor | Rejection:
     refusal = tensor.check_bytes(one.datatype, shape, data, field)
     if refusal is not None:
         return refusal
-    values = tensor.numbers(one.datatype, data)
-    if one.datatype == "FP32":
-        return tensor.finite(values, field) or Tensor("FP32", shape, data)
-    return Tensor("INT64", shape, data if one.datatype == "INT64" else tensor.widened(values))
+    if one.datatype == "INT32":
+        return Tensor("INT64", shape, tensor.widened(tensor.numbers("INT32", data)))
+    return Tensor(one.datatype, shape, data)
 
 
 def _from_json(one: _Input, field: str) -> Tensor | Rejection:
@@ -212,13 +225,18 @@ class Named:
 
 
 def signature(spec: ModelSpec) -> tuple[list[Named], list[Named]]:
-    """(inputs, outputs) of a model, by the names of optimum's exports; `text` for whoever has no tokenizer."""
+    """(inputs, outputs) of a model, by the names of optimum's exports; `text` for whoever has no tokenizer.
+
+    A forecaster takes series of one length, NaN where a value is missing, and its parameters with the request.
+    """
     if spec.task is Task.EMBED:
         ids = [Named(name, "INT64", (-1, -1)) for name in ("input_ids", "attention_mask", "token_type_ids")]
         return [*ids, Named("text", "BYTES", (-1,))], [Named("embeddings", "FP32", (-1, spec.dimensions))]
     if spec.image is not None:
         seen = Named("pixel_values", "FP32", (-1, 3, spec.image.height, spec.image.width))
         return [seen], [Named("logits", "FP32", (-1, len(spec.image.labels)))]
+    if spec.series is not None:
+        return [Named("series", "FP32", (-1, -1))], [Named("samples", "FP32", (-1, -1, -1))]
     return [], []
 
 

@@ -13,29 +13,39 @@ from dataclasses import dataclass
 
 import msgspec
 
-from wickguard.backend import EmbedPayload, EmbedResult, LogitsResult, ModelSpec, PixelsPayload, Task
+from wickguard.backend import (
+    EmbedPayload,
+    EmbedResult,
+    ForecastPayload,
+    ForecastResult,
+    LogitsResult,
+    ModelSpec,
+    PixelsPayload,
+    Task,
+)
 from wickguard.dialect import oip
 from wickguard.guard.embedding import token_bound
 from wickguard.guard.endpoint import Body
+from wickguard.guard.forecasting import reach
 from wickguard.guard.routes import model_in
-from wickguard.modality import tensor, text
+from wickguard.modality import series, tensor, text
 from wickguard.records import Call, Features, RawRequest
 from wickguard.rejection import Reason, Rejection
 
 _EMBEDDED = msgspec.msgpack.Decoder(EmbedResult)
 _LOGITS = msgspec.msgpack.Decoder(LogitsResult)
+_SAMPLES = msgspec.msgpack.Decoder(ForecastResult)
 _ENCODER = msgspec.msgpack.Encoder()
 # Images in one request; each is as large as the model sees it.
 MAX_IMAGES = 64
 
 
 class _Note(msgspec.Struct, frozen=True, array_like=True):
-    """What rendering needs again: the id, whether the output is raw, rows, and columns of the output."""
+    """What rendering needs again: the id, whether the output is raw, and its shape."""
 
     id: str
     binary: bool
-    rows: int
-    columns: int
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +54,15 @@ class _Work:
 
     payload: msgspec.Struct
     features: Features
-    rows: int
-    columns: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The envelopes that hold at the other doors too."""
+
+    text: text.TextSettings
+    series: series.SeriesSettings
 
 
 _NOTES = msgspec.msgpack.Decoder(_Note)
@@ -54,9 +71,10 @@ _NOTES = msgspec.msgpack.Decoder(_Note)
 class Inference:
     """Tensors for the models that are loaded (see endpoint.Endpoint)."""
 
-    def __init__(self, models: Mapping[str, ModelSpec], settings: text.TextSettings) -> None:
+    def __init__(self, models: Mapping[str, ModelSpec], limits: Limits) -> None:
         self._models = models
-        self._settings = settings
+        self._limits = limits
+        self._settings = limits.text
 
     def decode(self, raw: RawRequest, dialect: str) -> Call | Rejection:
         """See Endpoint."""
@@ -72,7 +90,7 @@ class Inference:
         refusal = _check_names(task, inputs, outputs)
         if refusal is not None:
             return refusal
-        work = self._embed(task, spec) if spec.task is Task.EMBED else _classify(task, spec)
+        work = self._work(task, spec)
         if isinstance(work, Rejection):
             return work
         return Call(
@@ -83,7 +101,7 @@ class Inference:
             payload=_ENCODER.encode(work.payload),
             features=work.features,
             deadline=raw.deadline,
-            note=_ENCODER.encode(_Note(task.id, task.binary, work.rows, work.columns)),
+            note=_ENCODER.encode(_Note(task.id, task.binary, work.shape)),
         )
 
     def render(self, call: Call, result: bytes, dialect: str) -> Body:
@@ -94,13 +112,22 @@ class Inference:
             vectors = _EMBEDDED.decode(result).vectors
             parts = [binascii.a2b_base64(one[1:-1]) if note.binary else one[1:-1] for one in vectors]
             data = (b"" if note.binary else b",").join(parts)
+        elif spec.task is Task.FORECAST:
+            data = _SAMPLES.decode(result).data[0]
         else:
             data = _LOGITS.decode(result).logits
-        shaped = oip.Named(output.name, output.datatype, (note.rows, note.columns))
+        shaped = oip.Named(output.name, output.datatype, note.shape)
         body, size = oip.render(call.model, note.id, shaped, data, binary=note.binary)
         if not note.binary:
             return Body(body)
         return Body(body, oip.BINARY, ((oip.JSON_LENGTH_HEADER, b"%d" % size),))
+
+    def _work(self, task: oip.InferTask, spec: ModelSpec) -> _Work | Rejection:
+        if spec.task is Task.FORECAST:
+            return _forecast(task, spec, self._limits.series)
+        if not task.parameters.plain:
+            return Rejection(Reason.UNKNOWN_FIELD, "this model takes no parameters", "parameters")
+        return self._embed(task, spec) if spec.task is Task.EMBED else _classify(task, spec)
 
     def _embed(self, task: oip.InferTask, spec: ModelSpec) -> _Work | Rejection:
         bound, found = token_bound(spec), task.inputs.get("text")
@@ -117,7 +144,7 @@ class Inference:
             return refusal
         encoding = "base64" if task.binary else "float"
         payload = EmbedPayload(list(inputs), self._settings.truncate, True, encoding, found is not None)  # type: ignore[arg-type]
-        return _Work(payload, text.measure(inputs, bound), len(inputs), spec.dimensions)
+        return _Work(payload, text.measure(inputs, bound), (len(inputs), spec.dimensions))
 
     def _ids(self, task: oip.InferTask, spec: ModelSpec) -> list[list[int]] | Rejection:
         """The rows of input_ids without their padding."""
@@ -185,8 +212,32 @@ def _classify(task: oip.InferTask, spec: ModelSpec) -> _Work | Rejection:
     images = pixels.shape[0]
     if images > MAX_IMAGES:
         return text.too_many_inputs(images, MAX_IMAGES, "pixel_values")
+    refusal = tensor.finite(tensor.numbers("FP32", pixels.data), "pixel_values")
+    if refusal is not None:
+        return refusal
     payload = PixelsPayload(pixels.data, "raw" if task.binary else "json")
-    return _Work(payload, tensor.PixelFeatures(images, len(pixels.data)), images, len(shape.labels))
+    return _Work(payload, tensor.PixelFeatures(images, len(pixels.data)), (images, len(shape.labels)))
+
+
+def _forecast(task: oip.InferTask, spec: ModelSpec, settings: series.SeriesSettings) -> _Work | Rejection:
+    shape, given, asked = spec.series, task.inputs["series"], task.parameters
+    if shape is None:
+        raise AssertionError(f"{spec.name} takes no series")
+    if len(given.shape) != 2:
+        return _wrong_shape("series", given.shape, (-1, -1))
+    rows, points = given.shape
+    horizon = shape.piece if asked.horizon is None else asked.horizon
+    samples = shape.samples if asked.num_samples is None else asked.num_samples
+    lengths = [points] * min(rows, settings.max_series + 1)
+    refusal = series.check(lengths, horizon, samples, settings)
+    if refusal is not None:
+        return refusal
+    cut = [given.data[at : at + 4 * points] for at in range(0, len(given.data), 4 * points)]
+    payload = ForecastPayload(
+        cut, horizon, samples, [], asked.temperature, asked.top_k, asked.top_p, asked.seed or 0,
+        encoding="raw" if task.binary else "json",
+    )  # fmt: skip
+    return _Work(payload, series.measure(lengths, horizon, samples, reach(shape)), (rows, samples, horizon))
 
 
 def _texts(found: oip.Tensor) -> list[str] | Rejection:

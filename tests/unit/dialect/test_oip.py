@@ -108,7 +108,6 @@ WRONG = {
     "type": ask(ONE | {"datatype": "FP64"}),
     "type of texts": ask(ONE | {"data": ["1", "2", "3", "4"]}),
     "bool": ask(ONE | {"data": [True, False, True, False]}),
-    "R13 infinite": ask(RAW, raw=struct.pack("<4f", 1, 2, 3, float("inf"))),
     "R13 beyond single precision": ask(ONE | {"data": [1, 2, 3, 1e39]}),
     "R14 shared memory": ask(ONE | {"parameters": {"shared_memory_region": "x"}}),
     "R14 sequence": ask(ONE, parameters={"sequence_id": 1}),
