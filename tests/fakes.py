@@ -19,6 +19,7 @@ from wickguard.control.memory import MemoryReservation
 from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
 from wickguard.cost.analytic import PriceSettings
+from wickguard.cost.quote import priced_analytically
 from wickguard.deadline import Deadline
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
@@ -49,6 +50,7 @@ MINILM = ModelSpec(
 
 # Forty GFLOP/s on one core: an ordinary machine.
 SPEED = {MINILM.name: 4e10}
+PRICES = {MINILM.name: priced_analytically(MINILM, SPEED[MINILM.name])}
 BOUND = TokenBound(MINILM.max_tokens, MINILM.special_tokens, MINILM.token_expansion, MINILM.vocab)
 ALICE = Caller("key:alice", Pool.KEYED, "127.0.0.2", "k1")
 
@@ -328,7 +330,7 @@ def rig(
     stages = Stages(
         identity=Identity(settings.identity), edge=settings.edge, flight=InFlight(settings.edge),
         decoder=Decoder({Service.EMBED: Embedding(backend.models, dialects, settings.text)}),
-        pricer=Pricer(backend.models, SPEED, settings.price),
+        pricer=Pricer(PRICES, settings.price),
         admission=admission, backend=Batches(backend, EmbeddingMerger()),
         lessons=Lessons(admission.surcharge, lambda model, feature_class: None),
     )  # fmt: skip

@@ -22,8 +22,9 @@ use crate::error::{Error, Result};
 
 /// Bytes of text that are worked on together.
 pub const WINDOW: usize = 16 << 10;
-/// The most bytes that working on a window takes, per byte of the window: measured 330 for one word that nothing merges.
-const WINDOW_FACTOR: u64 = 400;
+/// The most bytes that working on a window takes, per byte of the window: measured 105, and 316 where composition
+/// makes three of each: one word that nothing merges.
+const WINDOW_FACTOR: u64 = 160;
 /// The most bytes that one byte becomes by composition (NFC): U+1D160 and its like are excluded from it, and decomposed.
 const COMPOSED: usize = 3;
 

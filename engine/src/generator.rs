@@ -24,7 +24,7 @@ use crate::session::{Asked, Session};
 use crate::spec::{Spec, Task};
 use crate::weights::Weights;
 
-/// Bytes that reading a tokenizer takes at its peak, per byte of its file: measured 29 for a vocabulary of 30,000 and
+/// Bytes that reading a tokenizer takes at its peak, per byte of its file: measured 17 for a vocabulary of 30,000 and
 /// its merges; a test loads it under the computed need.
 const TOKENIZER_FACTOR: u64 = 40;
 /// Copies of a conversation's text that are alive while a template works on it.

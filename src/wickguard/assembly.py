@@ -20,6 +20,7 @@ from wickguard.control.memory import MemoryReservation
 from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
 from wickguard.control.terms import TenantSettings
+from wickguard.cost.quote import Priced
 from wickguard.deadline import Deadline
 from wickguard.dialect.task import Dialect
 from wickguard.guard.admit import Admission, Machine
@@ -48,10 +49,14 @@ _MEDIAN_FILE = 200 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What no policy changes while a server runs: its models, the speed of one core on each, the dialects it speaks."""
+    """What no policy changes while a server runs: its models, what their calls cost, the dialects it speaks.
+
+    weights: tokens per character of each model whose texts have been measured.
+    """
 
     models: Mapping[str, ModelSpec]
-    speeds: Mapping[str, float]
+    prices: Mapping[str, Priced]
+    weights: Mapping[str, text.TokenWeights]
     dialects: Mapping[str, Dialect]
 
 
@@ -59,7 +64,7 @@ def build_decoder(policy: Policy, ground: Ground) -> Decoder:
     """The decode stage of a server."""
     return Decoder(
         {
-            Service.EMBED: Embedding(ground.models, ground.dialects, policy.text),
+            Service.EMBED: Embedding(ground.models, ground.dialects, policy.text, ground.weights),
             Service.CLASSIFY: Classification(ground.models, policy.image),
             Service.FORECAST: Forecasting(ground.models, policy.series),
             Service.INFER: Inference(ground.models, Limits(policy.text, policy.series)),
@@ -69,7 +74,7 @@ def build_decoder(policy: Policy, ground: Ground) -> Decoder:
 
 def build_pricer(policy: Policy, ground: Ground) -> Pricer:
     """The price stage of a server."""
-    return Pricer(ground.models, ground.speeds, policy.price)
+    return Pricer(ground.prices, policy.price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ def restage(stages: Stages, policy: Policy, identity: Identity, ground: Ground) 
     ConfigError, and has then changed nothing.
     """
     pricer = build_pricer(policy, ground)
-    pricer.widening = stages.pricer.widening
+    pricer.widening, pricer.learned = stages.pricer.widening, stages.pricer.learned
     site = survey(policy, ground.models, pricer)
     standings = build_standings(policy, site)
     decoder = build_decoder(policy, ground)

@@ -19,14 +19,18 @@ from rich.markup import escape
 
 from wickguard import __version__
 from wickguard.backend import ModelSpec, Task
+from wickguard.backtest import command as backtest
+from wickguard.calibrate import calibrate_alone, summary
 from wickguard.errors import WickguardError
 from wickguard.guard.identity import add_key
 from wickguard.models import demo_models, resolve
 from wickguard.policy import command as policy_command
+from wickguard.policy.agree import warnings
 from wickguard.policy.load import load
 from wickguard.policy.schema import Policy
 from wickguard.serve import Options, Running, serve_until_signal
 from wickguard.units import format_bytes
+from wickguard.wait import Wait
 
 _CONSOLE = Console(stderr=True, highlight=False)
 
@@ -53,15 +57,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
     serve.add_argument("--port", type=_port, default=8080, help="port to listen on")
+    _cost_arguments(serve)
     serve.add_argument("--keys", type=Path, metavar="FILE", help="API keys (made with `wickguard keys add`)")
     serve.set_defaults(run=_serve)
+    measure = commands.add_parser("calibrate", help="measure what the calls of a model cost on this machine")
+    measure.add_argument("policy", nargs="?", type=Path, metavar="POLICY.toml", help="limits; safe defaults without it")
+    measure.add_argument("--model", metavar="PATH_OR_HUB_ID[=NAME]", help="the model; the demo model without it")
+    measure.add_argument("--out", type=Path, metavar="FILE", help="the cost file to write, instead of the usual place")
+    measure.set_defaults(run=_calibrate)
     keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="COMMAND")
     add = keys.add_parser("add", help="make a key, print it once, store its hash")
     add.add_argument("file", type=Path)
     add.add_argument("tenant")
     add.set_defaults(run=_add_key)
-    policy_command.add_commands(commands.add_parser("policy", help="write, check and show the limits"))
+    policy = commands.add_parser("policy", help="write, check, show and try out the limits")
+    backtest.add_command(policy_command.add_commands(policy))
     return parser
+
+
+def _cost_arguments(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument(
+        "--cost-file", action="append", default=[], type=Path, metavar="FILE", help="a calibration; may be repeated"
+    )
+    serve.add_argument(
+        "--no-calibrate",
+        action="store_true",
+        help="price an uncalibrated model analytically instead of measuring it first",
+    )
 
 
 def _port(text: str) -> int:
@@ -85,16 +107,29 @@ def _serve(options: argparse.Namespace) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("wickguard").setLevel(logging.INFO)
     models = [resolve(argument) for argument in options.model] or demo_models()
-    names = ", ".join(model.name for model in models)
-    chosen = Options(policy, models, options.host, options.port, reread)
-    with _CONSOLE.status(f"loading {names} and starting workers ...") as status:
+    for text in warnings(policy):
+        _CONSOLE.print(f"advice: {text}", soft_wrap=True, markup=False)
+    if options.no_calibrate:
+        policy = dataclasses.replace(policy, price=dataclasses.replace(policy.price, calibrate=False))
+    with Wait(_CONSOLE, f"loading {', '.join(model.name for model in models)} and starting workers") as wait:
+        chosen = Options(policy, models, options.host, options.port, reread, options.cost_file, wait.calibrating)
 
         def announce(running: Running) -> None:
-            status.stop()
+            wait.stop()
             _welcome(running)
 
         asyncio.run(serve_until_signal(chosen, [announce]))
     _CONSOLE.print("stopped: every call settled, every process ended")
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    policy = load(options.policy) if options.policy else Policy()
+    source = resolve(options.model) if options.model else demo_models()[0]
+    with Wait(_CONSOLE, f"loading {source.name} and starting workers") as wait:
+        path, content = asyncio.run(calibrate_alone(source, policy, options.out, wait.calibrating))
+    _CONSOLE.print(f"[bold]{source.name}[/]: {summary(content)}", soft_wrap=True)
+    print(path)
     return 0
 
 
@@ -111,6 +146,8 @@ def _welcome(running: Running) -> None:
             f"[bold]{spec.name}[/]: {spec.architecture}, {spec.parameters / 1e6:.1f} M parameters, "
             f"{format_bytes(spec.weight_bytes)}, {_reach(spec)}"
         )
+    for note in running.notes:
+        _CONSOLE.print(escape(note), soft_wrap=True)
     _CONSOLE.print(f"cage: {running.pool.tier}", soft_wrap=True)
     _CONSOLE.print(f"listening on [bold]{running.url}[/]   metrics {running.url}/metrics   stop with Ctrl-C")
     curls = {spec.task: _curl(running.url, spec) for spec in running.pool.models.values()}

@@ -12,7 +12,6 @@ import contextlib
 import resource
 import signal
 import socket
-import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,8 @@ from granian.server.embed import Server as GranianServer
 
 from wickguard import clock
 from wickguard.assembly import Ground, build_admission, build_decoder, build_pricer, survey
-from wickguard.backend import Job, ModelSpec
+from wickguard.calibrate import Tell, find_prices
+from wickguard.cost.learning import Learning
 from wickguard.dialect.oip import Oip
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
@@ -41,10 +41,9 @@ from wickguard.guard.heartbeat import beat
 from wickguard.guard.identity import Identity
 from wickguard.guard.lessons import Lessons
 from wickguard.guard.pipeline import Pipeline, Stages
-from wickguard.guard.warmup import warm_up
 from wickguard.models import ModelSource
 from wickguard.policy.schema import Policy
-from wickguard.records import Cost, Lane, OutcomeKind
+from wickguard.records import Lane
 from wickguard.takeover import Takeover
 from wickguard.telemetry.audit import AuditLog
 from wickguard.telemetry.events import (
@@ -57,27 +56,29 @@ from wickguard.telemetry.events import (
 )
 from wickguard.telemetry.fanout import Fanout, Listener
 from wickguard.telemetry.metrics import Metrics
-from wickguard.units import MIB
 from wickguard.workers import events as workers
 from wickguard.workers.pool import Pool
 from wickguard.workers.settings import ZygoteSpec
 from wickguard.workers.tier import Tier
 
-# Calls whose CPU time tells the machine's speed.
-_WARMUP_CALLS = 5
 # Descriptors that the front needs beside its connections: workers' sockets and pidfds, logs, the loop.
 _OTHER_FILES = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line chose. reread: the policy as its files say now, for SIGHUP; None when it has no file."""
+    """What the command line chose. reread: the policy as its files say now, for SIGHUP; None when it has no file.
+
+    cost_files: calibrations instead of those in the state directory. tell: hears how far a calibration has come.
+    """
 
     policy: Policy
     models: Sequence[ModelSource]
     host: str
     port: int
     reread: Callable[[], Policy] | None = None
+    cost_files: Sequence[Path] = ()
+    tell: Tell = lambda *_: None
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ class Running:
     admission: Admission
     loaded_at: dict[str, int]
     url: str
+    notes: Sequence[str] = ()
     takeover: Takeover | None = None
     serving: asyncio.Task[None] | None = None
 
@@ -116,17 +118,18 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
         pool = Pool(specs, policy.workers, partial(_tell_of_workers, emit))
         await pool.start()
         try:
-            speeds = {name: await measure_speed(pool, spec) for name, spec in pool.models.items()}
+            prices = await find_prices(pool, options.models, policy, options.cost_files, options.tell)
             openai = OpenAI()
             dialects: dict[str, Dialect] = {"openai": openai, "tei": Tei()}
-            ground = Ground(pool.models, speeds, dialects)
+            ground = Ground(pool.models, prices.priced, prices.weights, dialects)
             stages = _stages(policy, pool, ground, emit)
             pipeline = Pipeline(stages, emit)
             scheme = "https" if policy.server.tls_cert else "http"
             now = int(clock.utc())
             running = Running(
-                pool, stages.admission, dict.fromkeys(pool.models, now), f"{scheme}://{options.host}:{options.port}"
-            )
+                pool, stages.admission, dict.fromkeys(pool.models, now), f"{scheme}://{options.host}:{options.port}",
+                prices.notes,
+            )  # fmt: skip
             if options.reread is not None:
                 running.takeover = Takeover(policy, options.reread, pipeline, ground, emit)
             _observe(metrics, running, stages)
@@ -171,19 +174,6 @@ async def serve_until_signal(options: Options, announce: Sequence[Callable[[Runn
             raise WickguardError("the HTTP server ended by itself")
 
 
-async def measure_speed(pool: Pool, spec: ModelSpec) -> float:
-    """Floating-point operations per second of one core, from a few calls of known size in the cage. Raises ModelError."""
-    payload, flops = warm_up(spec)
-    limits = Cost(cpu_s=60.0, wall_s=120.0, peak_bytes=512 * MIB)
-    seconds: list[float] = []
-    for number in range(_WARMUP_CALLS):
-        outcome = await pool.execute(Job(f"warm-up-{number}", spec.name, payload, limits, Lane.SHORT))
-        if outcome.kind is not OutcomeKind.COMPLETED:
-            raise ModelError(f"{spec.name} can't compute: its first call ended as {outcome.kind} ({outcome.detail})")
-        seconds.append(outcome.usage.cpu_s)
-    return flops / max(1e-6, statistics.median(seconds))
-
-
 def _listeners(policy: Policy, metrics: Metrics, closing: contextlib.ExitStack) -> Fanout:
     listeners: list[Listener] = [metrics]
     if policy.audit.path:
@@ -217,11 +207,13 @@ def _stages(policy: Policy, pool: Pool, ground: Ground, emit: Fanout) -> Stages:
     site = survey(policy, pool.models, pricer)
     emit(site.event())
     admission = build_admission(policy, site, lambda: emit(SwarmSeen(at=clock.utc())))
+    learning = Learning(policy.learning)
     lessons = Lessons(
         admission.surcharge,
         lambda model, feature_class: emit(PriceDrifted(at=clock.utc(), model=model, feature_class=feature_class)),
+        on_miss=lambda *miss: learning.observe(clock.now(), *miss),
     )
-    pricer.widening = lessons.widening
+    pricer.widening, pricer.learned = lessons.widening, learning.factor
     return Stages(
         identity=Identity(policy.identity),
         edge=policy.edge,

@@ -17,6 +17,7 @@ from wickguard.assembly import Ground, restage
 from wickguard.errors import WickguardError
 from wickguard.guard.identity import Identity
 from wickguard.guard.pipeline import Pipeline
+from wickguard.policy.agree import warnings
 from wickguard.policy.reload import Change, changes
 from wickguard.policy.schema import Policy
 from wickguard.telemetry.events import Event, PolicyReloaded
@@ -62,6 +63,8 @@ class Takeover:
         self._pipeline.adopt(stages)
         self.policy = policy
         _LOG.info("policy reloaded: %s; %d keys known", "; ".join(map(str, changed)) or "no key differs", identity.keys)
+        for text in warnings(policy):
+            _LOG.warning("advice: %s", text)
         self._emit(PolicyReloaded(at=clock.utc(), changed=tuple(change.key for change in changed)))
         self._emit(site.event())
         return True

@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wickguard.backend import ImageShape, ModelSpec, SeriesShape, Task
-from wickguard.cost import image as image_cost
-from wickguard.cost import series as series_cost
 from wickguard.cost.analytic import PriceSettings
+from wickguard.cost.quote import priced_analytically, quote
 from wickguard.modality import image, image_header, series
 from wickguard.modality.tensor import PixelFeatures
-from wickguard.records import Quote
+from wickguard.records import Features, Quote
 
 NUMBERS = {
     "architecture": "x", "layers": 4, "hidden": 64, "heads": 4, "intermediate": 128, "vocab": 0, "max_tokens": 0,
@@ -25,6 +24,11 @@ CHRONOS = ModelSpec("chronos", task=Task.FORECAST, series=SeriesShape(192, 32, 3
 REACH = series.Reach(192, 32)
 SETTINGS = PriceSettings(max_cpu_s=3600, max_bytes=1 << 40)
 SPEED = 1e10
+
+
+def quoted(spec: ModelSpec, features: Features) -> Quote:
+    """The price of such a call on a machine of a known speed."""
+    return quote(priced_analytically(spec, SPEED), features, SETTINGS)
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.tuples(st.integers(1, 512), st.integers(1, 512)))
@@ -71,7 +75,7 @@ def test_price_of_a_picture_never_falls_when_a_feature_grows(numbers: tuple[int,
     """Law 5, for each feature alone; and nothing is free."""
     low = image.ImageFeatures(*numbers, 24, 1)  # type: ignore[call-arg]
     high = dataclasses.replace(low, **{name: getattr(low, name) + more})
-    quotes = [image_cost.quote(DIGITS, features, SPEED, SETTINGS) for features in (low, high)]
+    quotes = [quoted(DIGITS, features) for features in (low, high)]
     assert rises(*quotes)
     assert quotes[0].expected.cpu_s > 0
     assert quotes[0].expected.cpu_s <= quotes[0].reserve.cpu_s <= quotes[0].ceiling.cpu_s
@@ -82,7 +86,7 @@ def test_price_of_pixels_never_falls_when_a_feature_grows(count: int, more: int,
     """Law 5."""
     low = PixelFeatures(count, count * 12_288)
     high = dataclasses.replace(low, **{name: getattr(low, name) + more})
-    assert rises(*(image_cost.quote_pixels(DIGITS, features, SPEED, SETTINGS) for features in (low, high)))
+    assert rises(*(quoted(DIGITS, features) for features in (low, high)))
 
 
 @given(
@@ -93,14 +97,14 @@ def test_price_of_a_forecast_never_falls_when_it_asks_for_more(
     lengths: list[int], horizon: int, samples: int, longer: int, more: int, others: list[int]
 ) -> None:
     """Law 5: a longer horizon, more samples, more series, longer series."""
-    low = series_cost.quote(CHRONOS, series.measure(lengths, horizon, samples, REACH), SPEED, SETTINGS)
+    low = quoted(CHRONOS, series.measure(lengths, horizon, samples, REACH))
     for asked in (
         (lengths, horizon + longer, samples),
         (lengths, horizon, samples + more),
         (lengths + [1 + length for length in others], horizon, samples),
         ([length + longer for length in lengths], horizon, samples),
     ):
-        assert rises(low, series_cost.quote(CHRONOS, series.measure(*asked, REACH), SPEED, SETTINGS))
+        assert rises(low, quoted(CHRONOS, series.measure(*asked, REACH)))
     assert 0 < low.expected.cpu_s <= low.reserve.cpu_s <= low.ceiling.cpu_s
 
 
@@ -113,8 +117,8 @@ def test_no_picture_inside_the_envelope_is_dearer_than_the_dearest_when_it_passe
     header = image_header.Header(image_header.Kind.JPEG, width, height, 1, 24, scans)
     if image.check(header, settings, "x") is not None:
         return
-    found = image_cost.quote(DIGITS, image.measure(header, file_bytes, (32, 32)), SPEED, SETTINGS)
-    most = image_cost.quote(DIGITS, image.largest(settings, 1 << 20, (32, 32)), SPEED, SETTINGS)
+    found = quoted(DIGITS, image.measure(header, file_bytes, (32, 32)))
+    most = quoted(DIGITS, image.largest(settings, 1 << 20, (32, 32)))
     assert found.expected.cpu_s <= most.expected.cpu_s
 
 
@@ -126,6 +130,6 @@ def test_no_forecast_inside_the_envelope_is_dearer_than_the_dearest_when_it_pass
     settings = series.SeriesSettings()
     if series.check(lengths, horizon, samples, settings) is not None:
         return
-    found = series_cost.quote(CHRONOS, series.measure(lengths, horizon, samples, REACH), SPEED, SETTINGS)
-    most = series_cost.quote(CHRONOS, series.largest(settings, REACH), SPEED, SETTINGS)
+    found = quoted(CHRONOS, series.measure(lengths, horizon, samples, REACH))
+    most = quoted(CHRONOS, series.largest(settings, REACH))
     assert found.expected.cpu_s <= most.expected.cpu_s

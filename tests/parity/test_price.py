@@ -7,6 +7,7 @@ import wickguard_engine as engine
 
 from wickguard.backend import ModelSpec
 from wickguard.cost import analytic
+from wickguard.cost.quote import priced_analytically, quote
 from wickguard.guard.embedding import token_bound
 from wickguard.modality import text
 from wickguard.models import demo_models
@@ -50,12 +51,12 @@ def test_operations_are_the_engines_when_counted_from_features(
 def test_call_takes_no_more_memory_than_quoted_when_it_runs(
     model: engine.Embedder, spec: ModelSpec, batch: list[str]
 ) -> None:
-    """The ledger's peak of a real call stays under the expected bytes, which are under the grant."""
+    """The ledger's peak of a real call stays under the reserved bytes, which are under the grant."""
     features = text.measure(batch, token_bound(spec))
-    quote = analytic.quote(spec, features, 1e10, analytic.PriceSettings())
+    found = quote(priced_analytically(spec, 1e10), features, analytic.PriceSettings())
     before = engine.ledger().current
     engine.reset_peak()
-    found = model.embed(batch, truncate=True)
+    embedded = model.embed(batch, truncate=True)
     peak = engine.ledger().peak - before
-    assert peak <= quote.expected.peak_bytes <= quote.ceiling.peak_bytes
-    assert sum(found.tokens) <= features.token_bound
+    assert peak <= found.reserve.peak_bytes <= found.ceiling.peak_bytes
+    assert sum(embedded.tokens) <= features.token_bound

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fakes import MINILM, SPEED
+from tests.fakes import MINILM, PRICES
 
 from wickguard.assembly import build_admission, survey
 from wickguard.control.terms import QuotaPolicy, TenantSettings
@@ -20,7 +20,7 @@ CAPACITY = QuotaPolicy(capacity=4.0)
 def admission(policy: Policy) -> Admission:
     """The stage that this policy makes, for MiniLM."""
     models = {MINILM.name: MINILM}
-    return build_admission(policy, survey(policy, models, Pricer(models, SPEED, policy.price)), lambda: None)
+    return build_admission(policy, survey(policy, models, Pricer(PRICES, policy.price)), lambda: None)
 
 
 def keyed(tenant: str) -> Caller:

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from tests.fakes import MINILM, SPEED, Exchange, Rig, RigSettings, body, rig, scope, settle_down
+from tests.fakes import MINILM, PRICES, Exchange, Rig, RigSettings, body, rig, scope, settle_down
 
 from wickguard.assembly import Ground
 from wickguard.dialect.openai import OpenAI
@@ -26,7 +26,7 @@ class Site:
         self.path.write_text(before)
         policy = load(self.path)
         self.front = front or rig(RigSettings(identity=policy.identity))
-        ground = Ground({MINILM.name: MINILM}, SPEED, {"openai": OpenAI()})
+        ground = Ground({MINILM.name: MINILM}, PRICES, {}, {"openai": OpenAI()})
         self.reported = asyncio.Event()
         self.takeover = Takeover(policy, lambda: load(self.path), self.front.pipeline, ground, self._emit)
 

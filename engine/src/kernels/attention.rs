@@ -32,14 +32,18 @@ pub(super) fn query_block(tokens: usize) -> usize {
     (fit / TILE_ROWS * TILE_ROWS).clamp(LEAST_BLOCK, MOST_ROWS).min(tokens)
 }
 
-/// Floats of scratch that [`attend`] needs for a text of `tokens`, or nothing if that can't be represented.
+/// Floats of scratch with which [`attend`] can do every text of at most `tokens`, or nothing if that can't be represented.
+///
+/// Not what a text of exactly `tokens` needs: a shorter one may need more, because its blocks have more rows.
 #[must_use]
 pub fn scratch_len(tokens: usize, shape: Heads) -> Option<usize> {
     let padded = tokens.checked_next_multiple_of(PANEL)?;
     let width = shape.width.checked_next_multiple_of(PANEL)?;
-    let block = query_block(tokens);
     let packs = padded.checked_mul(shape.width)?.checked_add(tokens.checked_mul(width)?)?;
-    packs.checked_add(block.checked_mul(padded.checked_add(width)?)?)
+    // Of all blocks: either the scores fit the budget, or the block has the fewest rows.
+    let most = tokens.min(32 * TILE_ROWS);
+    let scores = most.checked_mul(padded)?.min(SCORE_BUDGET).max(tokens.min(4 * TILE_ROWS).checked_mul(padded)?);
+    packs.checked_add(scores)?.checked_add(most.checked_mul(width)?)
 }
 
 /// `out = softmax(q k^T) v`, heads side by side.

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from wickguard.control.breaker import Verdict
 from wickguard.control.fair_queue import Ticket
 from wickguard.control.ladder import Level, Trust
@@ -66,8 +68,7 @@ class Denial:
     where: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """A waiting call's turn has come: it holds its slot and bytes now, or its denial.
 
     trial: run it where nobody would miss the worker. suspect: it has ended a worker before and gets a smaller grant.

@@ -19,11 +19,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from wickguard.control.applicant import Applicant, Barrier, Denial, Ending, Turn
 from wickguard.control.breaker import Verdict
 from wickguard.control.fair_queue import FairQueue, Ticket
+from wickguard.control.forecast import done_in_s
 from wickguard.control.ladder import Level, Scope, Trust
 from wickguard.control.memory import MemoryReservation
 from wickguard.control.panel import Panel, Passage, Reach, Stopped
@@ -77,8 +79,7 @@ class Parts:
     surge: Surge = field(default_factory=Surge)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(msgspec.Struct, frozen=True):
     applicant: Applicant
     permit: Permit
     passage: Passage
@@ -88,16 +89,21 @@ class _Candidate:
     def trial(self) -> bool:
         return self.passage.trial or self.permit.trial
 
+    @property
+    def run_s(self) -> float:
+        # By price or by wall time, whichever is over first: one call may use several cores, or wait for something.
+        return min(self.applicant.ticket.price_s, self.applicant.wall_s)
+
 
 @dataclass(slots=True)
 class _Seat:
-    # One slot, and how many calls still sit in it.
+    # One slot, how many calls still sit in it, and until when by their prices.
     lane: Lane
     left: int
+    until: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(msgspec.Struct, frozen=True):
     candidate: _Candidate
     seat: _Seat
 
@@ -158,7 +164,7 @@ class Gate:
 
     def would(self, now: float, applicant: Applicant) -> tuple[Denial | None, float]:
         """What `arrive` would say now, and the predicted wait in seconds; takes nothing and charges nothing."""
-        wait_s = self._wait_s(applicant.ticket)
+        wait_s = self._wait_s(now, applicant)
         denial = self._enter(now, applicant)
         if denial is None:
             self.leave(now, applicant.ticket.id)
@@ -167,7 +173,8 @@ class Gate:
     def turns(self, now: float) -> list[Turn]:
         """The waiting calls whose turn has come. Those without a denial hold a slot and bytes, and run from now on."""
         found: list[Turn] = []
-        while (ticket := self._queue.pop(self._can_start)) is not None:
+        # While no slot is free nobody's turn can have come, and nobody needs to be looked at.
+        while self._parts.slots.free(Lane.SHORT) and (ticket := self._queue.pop(self._can_start)) is not None:
             candidate = self._waiting.pop(ticket.id)
             denial = self._begin(now, candidate)
             if denial is not None:
@@ -175,7 +182,8 @@ class Gate:
                 continue
             self._parts.slots.take(ticket.lane)
             party = [candidate, *self._company(now, candidate, found)]
-            seat, company = _Seat(ticket.lane, len(party)), Company(ticket.id, len(party)) if len(party) > 1 else None
+            seat = _Seat(ticket.lane, len(party), now + sum(one.run_s for one in party))
+            company = Company(ticket.id, len(party)) if len(party) > 1 else None
             for one in party:
                 call_id = one.applicant.ticket.id
                 self._running[call_id] = _Run(one, seat)
@@ -227,7 +235,7 @@ class Gate:
             self._give_back(now, vetted)
             return denial
         self._waiting[ticket.id] = vetted
-        self._queue.push(ticket)
+        self._queue.push(ticket, _CROWDS.get(applicant.trust, ""))
         return None
 
     def _impossible(self, now: float, applicant: Applicant) -> Denial | None:
@@ -255,28 +263,40 @@ class Gate:
         ticket, settings = applicant.ticket, self.settings
         own = self._queue.backlog_s(ticket.tenant, ticket.lane)
         total = self._queue.total_s(ticket.lane)
-        wait = self._wait_s(ticket)
-        again = max(1.0, wait)
         if own > 0 and own + ticket.price_s > settings.tenant_queue_s:
-            return Denial(Barrier.OWN_QUEUE, settings.tenant_queue_s, own + ticket.price_s, again)
+            return self._full(now, applicant, Barrier.OWN_QUEUE, settings.tenant_queue_s, own)
         if total > 0 and total + ticket.price_s > settings.queue_s:
-            return Denial(Barrier.QUEUE, settings.queue_s, total + ticket.price_s, again)
+            return self._full(now, applicant, Barrier.QUEUE, settings.queue_s, total)
+        if total == 0 and self._parts.slots.free(ticket.lane):
+            return None
         slack = ticket.deadline_at - now - applicant.wall_s
-        if wait > slack:
-            return Denial(Barrier.WAIT, slack, wait, again)
+        # Who goes first matters only if all that waits would be too much.
+        if self._done_in_s(now, ticket.lane, total) > slack and (wait := self._wait_s(now, applicant)) > slack:
+            return Denial(Barrier.WAIT, slack, wait, max(1.0, wait))
         if total > 0 and applicant.trust in _GIVES_WAY and self._parts.surge.standing(now):
-            return Denial(Barrier.STANDING, 0.0, wait, again)
+            wait = self._wait_s(now, applicant)
+            return Denial(Barrier.STANDING, 0.0, wait, max(1.0, wait))
         return None
 
-    def _wait_s(self, ticket: Ticket) -> float:
-        """Work that goes first under fair sharing, and half of what occupies the lane, over what its slots do in a second."""
-        lane, slots = ticket.lane, self._parts.slots
-        ahead = self._queue.ahead_s(ticket.tenant, lane, ticket.price_s, ticket.weight)
-        if not slots.free(lane):
-            # On average half of what runs is still to come.
-            running = (one.candidate.applicant.ticket for one in self._running.values())
-            ahead += sum(other.price_s for other in running if lane is Lane.SHORT or other.lane is lane) / 2
-        return ahead / (slots.capacity(lane) * self.settings.efficiency)
+    def _full(self, now: float, applicant: Applicant, barrier: Barrier, limit: float, queued_s: float) -> Denial:
+        wait = self._wait_s(now, applicant)
+        return Denial(barrier, limit, queued_s + applicant.ticket.price_s, max(1.0, wait))
+
+    def _wait_s(self, now: float, applicant: Applicant) -> float:
+        """Until a call like this one would start, by what goes first under fair sharing."""
+        ticket = applicant.ticket
+        return self._done_in_s(now, ticket.lane, self._queue.ahead_s(ticket, _CROWDS.get(applicant.trust, "")))
+
+    def _done_in_s(self, now: float, lane: Lane, work_s: float) -> float:
+        """Until the slots that `lane` may use have done this work after what they run."""
+        slots = self._parts.slots
+        left: dict[Lane, list[float]] = {Lane.SHORT: [], Lane.LONG: []}
+        for seat in {id(run.seat): run.seat for run in self._running.values()}.values():
+            left[seat.lane].append(max(0.0, seat.until - now))
+        others = left[Lane.SHORT] + [0.0] * (slots.capacity(Lane.SHORT) - len(left[Lane.SHORT]) - len(left[Lane.LONG]))
+        if lane is Lane.LONG:
+            others = sorted(others)[: slots.capacity(lane) - len(left[Lane.LONG])]
+        return done_in_s(left[Lane.LONG] + others, work_s / self.settings.efficiency)
 
     def _begin(self, now: float, candidate: _Candidate) -> Turn | None:
         """Take the memory of a call whose turn has come; or give back all it holds, because too little time is left."""
@@ -330,6 +350,8 @@ class Gate:
 
 # Who has nothing to show gives way first when prices turn out to be wrong.
 _GIVES_WAY = (Trust.ANONYMOUS, Trust.NEW)
+# Names that cost nothing are worth nothing: such callers are one party in the queue, as their group has one cap.
+_CROWDS = {Trust.ANONYMOUS: "crowd:anonymous", Trust.NEW: "crowd:new"}
 _OWN = (Scope.TENANT, Scope.KEY, Scope.NETWORK)
 
 

@@ -1,7 +1,7 @@
-"""The analytic price of a forecast: one encoding and samples x horizon steps of decoding per series, piece by piece.
+"""The cost of a forecast: one encoding and samples x horizon steps of decoding per series, piece by piece.
 
-The operations are exact; a test compares the formula with the engine's. Promises: monotone in every feature, never zero, the
-ceiling never below the expectation. Pure. It must not know queues, tenants or processes.
+The operations are exact; a test compares the formula with the engine's. Promises: monotone in every feature, never zero. Pure.
+It must not know queues, tenants or processes.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 
 from wickguard.backend import ModelSpec, SeriesShape
-from wickguard.cost.analytic import CALL_OVERHEAD_S, F32, PAYLOAD_BYTES_PER_BYTE, Estimate, PriceSettings, priced
+from wickguard.cost.analytic import CALL_OVERHEAD_S, F32, GIGA, LEAST_SHARE, PAYLOAD_BYTES_PER_BYTE
+from wickguard.cost.curve import Curve, uncalibrated
+from wickguard.cost.model import Bounds
 from wickguard.modality.series import Reach, SeriesFeatures, pieces
-from wickguard.records import Quote
+from wickguard.records import Features
 from wickguard.units import MIB
 
 # Each drawn value: a pass over the logits' candidates per token of the vocabulary, and what Python does with the value.
@@ -22,6 +24,7 @@ GROUP = 32
 BLOCK_ROWS = 96
 # Attention's scratch and packed copies, floats per token and column of a head, at most.
 SCRATCH_FLOATS = 512
+_MEGA = 1e6
 
 
 def encode_flops(shape: SeriesShape, tokens: int) -> int:
@@ -63,13 +66,52 @@ def peak_bytes(shape: SeriesShape, features: SeriesFeatures) -> int:
     return F32 * floats + PAYLOAD_BYTES_PER_BYTE * F32 * features.points + 64 * values + MIB
 
 
-def quote(spec: ModelSpec, features: SeriesFeatures, flops_per_s: float, settings: PriceSettings) -> Quote:
-    """The price of a forecast."""
-    shape = spec.series
-    if shape is None:
-        raise AssertionError(f"{spec.name} takes no series")
-    values = features.series * features.samples * features.horizon
-    expected_s = (
-        CALL_OVERHEAD_S + flops(shape, features) / flops_per_s + values * (VALUE_S + DRAW_S_PER_TOKEN * shape.vocab)
-    )
-    return priced(Estimate(expected_s, expected_s, peak_bytes(shape, features)), features, settings)
+class SeriesCost:
+    """The cost model (cost.model.CostModel) of a forecaster."""
+
+    terms = ("call", "giga-operation", "million values")
+    memory_terms = ("call", "byte as computed")
+    kinds = ("series",)
+
+    def __init__(self, spec: ModelSpec, flops_per_s: float) -> None:
+        if spec.series is None:
+            raise AssertionError(f"{spec.name} takes no series")
+        self._shape: SeriesShape = spec.series
+        self._speed = flops_per_s
+
+    def prices(self, features: Features) -> bool:
+        """See CostModel."""
+        return isinstance(features, SeriesFeatures)
+
+    def kind(self, features: Features) -> str:
+        """Everything is known of all of them."""
+        return self.kinds[0]
+
+    def basis(self, features: Features) -> tuple[float, ...]:
+        """See CostModel."""
+        found = _series(features)
+        values = found.series * found.samples * found.horizon
+        return 1.0, flops(self._shape, found) / GIGA, values / _MEGA
+
+    def memory_basis(self, features: Features) -> tuple[float, ...]:
+        """See CostModel."""
+        return 1.0, float(peak_bytes(self._shape, _series(features)))
+
+    def bounds(self, features: Features) -> Bounds:
+        """See CostModel."""
+        call, operations, values = self.basis(features)
+        network_s = operations * GIGA / self._speed
+        most_s = CALL_OVERHEAD_S * call + network_s + self._value_s() * _MEGA * values
+        return Bounds(LEAST_SHARE * network_s, most_s, peak_bytes(self._shape, _series(features)))
+
+    def assumed(self) -> Curve:
+        """The curve of a model that has not been calibrated."""
+        return uncalibrated((CALL_OVERHEAD_S, GIGA / self._speed, self._value_s() * _MEGA), (0.0, 1.0), self.kinds)
+
+    def _value_s(self) -> float:
+        return VALUE_S + DRAW_S_PER_TOKEN * self._shape.vocab
+
+
+def _series(features: Features) -> SeriesFeatures:
+    assert isinstance(features, SeriesFeatures)  # noqa: S101 - CostModel.prices was asked
+    return features

@@ -24,9 +24,9 @@ _RESULT = msgspec.msgpack.Decoder(EmbedResult)
 _ENCODER = msgspec.msgpack.Encoder()
 
 
-def token_bound(spec: ModelSpec) -> text.TokenBound:
-    """What the text modality needs of a model."""
-    return text.TokenBound(spec.max_tokens, spec.special_tokens, spec.token_expansion, spec.vocab)
+def token_bound(spec: ModelSpec, weights: text.TokenWeights = text.USUAL) -> text.TokenBound:
+    """What the text modality needs of a model; `weights`: its tokens per character, when they were measured."""
+    return text.TokenBound(spec.max_tokens, spec.special_tokens, spec.token_expansion, spec.vocab, weights)
 
 
 class EmbeddingMerger:
@@ -52,9 +52,14 @@ class Embedding:
     """Embedding requests for the models that are loaded (see endpoint.Endpoint)."""
 
     def __init__(
-        self, models: Mapping[str, ModelSpec], dialects: Mapping[str, Dialect], settings: text.TextSettings
+        self,
+        models: Mapping[str, ModelSpec],
+        dialects: Mapping[str, Dialect],
+        settings: text.TextSettings,
+        weights: Mapping[str, text.TokenWeights] | None = None,
     ) -> None:
         self._models = models
+        self._weights = weights or {}
         self._dialects = dialects
         self._settings = settings
 
@@ -75,7 +80,7 @@ class Embedding:
                 Reason.UNSUPPORTED_FIELD, "the model's vectors can't be shortened", "dimensions", limit=spec.dimensions,
                 seen=task.dimensions, accepted=f"{spec.dimensions}, or leave it out",
             )  # fmt: skip
-        bound = token_bound(spec)
+        bound = token_bound(spec, self._weights.get(spec.name, text.USUAL))
         rejection = text.check(task.inputs, self._settings, bound, task.field)
         if rejection is not None:
             return rejection

@@ -183,7 +183,7 @@ class Pipeline:
         journey.stage = "admit"
         if journey.route.service is Service.QUOTE:
             return Served(None, call, quoted=(quote, stages.admission.prospect(call, quote)))
-        journey.asked = events.Asked(clock.utc(), call.deadline.remaining_s(clock.now()), quote)
+        journey.asked = events.Asked(clock.utc(), call.deadline.remaining_s(clock.now()), quote, call.batch)
         gone = asyncio.get_running_loop().create_future()
         watcher = asyncio.create_task(_watch(receive, gone))
         try:

@@ -7,6 +7,7 @@ what the header says: the cage refuses a picture with more pixels. It must not k
 
 from __future__ import annotations
 
+import random
 import struct
 import zlib
 from dataclasses import asdict, dataclass
@@ -93,12 +94,23 @@ def largest(settings: ImageSettings, file_bytes: int, size: tuple[int, int]) -> 
     )  # fmt: skip
 
 
-def synthesize(width: int, height: int) -> bytes:
-    """A grey PNG of this size: measure() of its header gives the size back. Made of a handful of bytes per thousand pixels."""
-    packer = zlib.compressobj(9)
-    line = bytes(1 + width)
-    packed = b"".join([*(packer.compress(line) for _ in range(height)), packer.flush()])
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", packed), (b"IEND", b"")]
+def synthesize(width: int, height: int, bits: int = 0, seed: int = 0) -> bytes:
+    """A PNG of this size: measure() of its header gives the size back.
+
+    bits 0: grey, of a handful of bytes per thousand pixels. bits 1 to 8: colours with so much noise in each of their values,
+    which no packing can take out: about bits / 8 bytes per value.
+    """
+    kind, line_bytes = (2, 3 * width) if bits else (0, width)
+    packer = zlib.compressobj(1 if bits else 9)
+    if bits:
+        step = 256 >> bits
+        table = bytes(value // step * step for value in range(256))
+        noise = random.Random(seed)
+        lines = [b"\0" + noise.randbytes(line_bytes).translate(table) for _ in range(height)]
+    else:
+        lines = [bytes(1 + line_bytes)] * height
+    packed = b"".join([*map(packer.compress, lines), packer.flush()])
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)), (b"IDAT", packed), (b"IEND", b"")]
     spelled = (
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
     )

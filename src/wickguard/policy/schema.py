@@ -18,6 +18,8 @@ from msgspec import Meta
 from wickguard.control.gate import AdmissionSettings
 from wickguard.control.terms import QuotaPolicy, TenantSettings
 from wickguard.cost.analytic import PriceSettings
+from wickguard.cost.calibration import CalibrationSettings
+from wickguard.cost.learning import LearningSettings
 from wickguard.errors import SettingError
 from wickguard.guard.edge import EdgeSettings
 from wickguard.guard.identity import IdentitySettings
@@ -84,6 +86,8 @@ class Policy:
     image: ImageSettings = field(default_factory=ImageSettings)
     series: SeriesSettings = field(default_factory=SeriesSettings)
     price: PriceSettings = field(default_factory=PriceSettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
+    learning: LearningSettings = field(default_factory=LearningSettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     quota: QuotaPolicy = field(default_factory=QuotaPolicy)
     workers: WorkerSettings = field(default_factory=WorkerSettings)

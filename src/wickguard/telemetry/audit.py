@@ -53,6 +53,11 @@ class AuditSettings:
 _WRITTEN = (events.CallSettled, events.RequestRejected, events.PolicyInForce, events.PolicyReloaded)
 
 
+def is_written(event: events.Event) -> bool:
+    """Whether an event belongs into the log."""
+    return isinstance(event, _WRITTEN)
+
+
 class AuditLog:
     """A listener that writes settled and refused requests, and which policy was in force."""
 
@@ -72,7 +77,7 @@ class AuditLog:
 
     def __call__(self, event: events.Event) -> None:
         """Queue one event; never waits."""
-        if not isinstance(event, _WRITTEN):
+        if not is_written(event):
             return
         if len(self._queue) >= self._settings.queue_lines:
             self._drop(1)

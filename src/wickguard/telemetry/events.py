@@ -14,12 +14,13 @@ from wickguard.records import Quote
 class Asked(msgspec.Struct, frozen=True):
     """What a call asked of admission; all that is needed to ask again, under another policy.
 
-    at: seconds since the epoch when it did. due_s: seconds from then to its deadline.
+    at: seconds since the epoch when it did. due_s: seconds from then to its deadline. batch: see records.Call.
     """
 
     at: float
     due_s: float
     quote: Quote
+    batch: str = ""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -11,7 +11,7 @@ from wickguard.control.ladder import LadderSettings
 from wickguard.errors import WickguardError
 from wickguard.records import Lane
 
-NARROW = LadderSettings(capacity=2.0, dearest_s=1.0, median_s=0.5, burst_s=1.0)
+NARROW = LadderSettings(capacity=2.0, dearest_s=0.5, median_s=0.5, burst_s=1.0)
 
 
 def barrier(door: Door, now: float, applicant: Applicant) -> Barrier | None:
