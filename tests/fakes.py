@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from wickguard.backend import EmbedPayload, EmbedResult, Job, ModelSpec
+from wickguard.backend import EmbedPayload, EmbedResult, Job, ModelSpec, Sink, Task, WriterShape
 from wickguard.control.gate import AdmissionSettings, Gate, Parts
 from wickguard.control.ladder import Ladder, LadderSettings, Plan
 from wickguard.control.memory import MemoryReservation
@@ -30,6 +30,7 @@ from wickguard.guard.batch import Batches
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import EdgeSettings, InFlight
 from wickguard.guard.embedding import Embedding, EmbeddingMerger
+from wickguard.guard.generation import Generation
 from wickguard.guard.head import Head, Message, Scope
 from wickguard.guard.identity import Identity, IdentitySettings
 from wickguard.guard.lessons import Lessons
@@ -37,6 +38,7 @@ from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
 from wickguard.guard.standing import Standings, Tenancy
+from wickguard.modality.generation import GenerationSettings
 from wickguard.modality.text import TextFeatures, TextSettings, TokenBound, measure
 from wickguard.records import Call, Caller, Cost, Grant, Lane, Outcome, OutcomeKind, Pool, Quote
 from wickguard.telemetry.events import Event
@@ -48,9 +50,15 @@ MINILM = ModelSpec(
     max_tokens=512, dimensions=384, parameters=22_713_216, weight_bytes=90_868_376, token_expansion=3.0, special_tokens=2,
 )  # fmt: skip
 
+WRITER = ModelSpec(
+    name="writer", architecture="llama", layers=4, hidden=128, heads=4, intermediate=344, vocab=1024, max_tokens=1024,
+    dimensions=0, parameters=1_000_000, weight_bytes=4_000_000, token_expansion=1.0, special_tokens=1, task=Task.GENERATE,
+    writer=WriterShape(2, 32, 7, 5),
+)  # fmt: skip
+
 # Forty GFLOP/s on one core: an ordinary machine.
 SPEED = {MINILM.name: 4e10}
-PRICES = {MINILM.name: priced_analytically(MINILM, SPEED[MINILM.name])}
+PRICES = {spec.name: priced_analytically(spec, 4e10) for spec in (MINILM, WRITER)}
 BOUND = TokenBound(MINILM.max_tokens, MINILM.special_tokens, MINILM.token_expansion, MINILM.vocab)
 ALICE = Caller("key:alice", Pool.KEYED, "127.0.0.2", "k1")
 
@@ -89,6 +97,7 @@ class FakeBackend:
         self._script = script
         self._running: dict[str, asyncio.Future[Outcome]] = {}
         self.jobs: dict[str, Job] = {}
+        self.sinks: dict[str, Sink | None] = {}
         self.abandoned: list[str] = []
         self.stops_when_abandoned = True
         self.is_ready = True
@@ -104,11 +113,12 @@ class FakeBackend:
         """Ids of calls that run, oldest first."""
         return list(self._running)
 
-    async def execute(self, job: Job) -> Outcome:
+    async def execute(self, job: Job, sink: Sink | None = None) -> Outcome:
         """See Backend: ends as the script says, or when `finish` is called."""
         if job.call_id in self.jobs:
             raise AssertionError(f"{job.call_id} was executed twice")
         self.jobs[job.call_id] = job
+        self.sinks[job.call_id] = sink
         self.started.set()
         now = self._script(job)
         if isinstance(now, Exception):
@@ -329,7 +339,12 @@ def rig(
     )  # fmt: skip
     stages = Stages(
         identity=Identity(settings.identity), edge=settings.edge, flight=InFlight(settings.edge),
-        decoder=Decoder({Service.EMBED: Embedding(backend.models, dialects, settings.text)}),
+        decoder=Decoder(
+            {
+                Service.EMBED: Embedding(backend.models, dialects, settings.text),
+                Service.GENERATE: Generation({WRITER.name: WRITER}, GenerationSettings()),
+            }
+        ),
         pricer=Pricer(PRICES, settings.price),
         admission=admission, backend=Batches(backend, EmbeddingMerger()),
         lessons=Lessons(admission.surcharge, lambda model, feature_class: None),

@@ -49,7 +49,7 @@ impl PyGenerator {
     }
 
     #[pyo3(signature = (prompt, *, max_tokens, temperature = 0.0, top_p = 1.0, top_k = 0, seed = 0, stop = vec![],
-                        repetition_penalty = 1.0, presence_penalty = 0.0, frequency_penalty = 0.0))]
+                        repetition_penalty = 1.0, presence_penalty = 0.0, frequency_penalty = 0.0, ignore_end = false))]
     #[allow(clippy::too_many_arguments)] // keywords in Python
     fn start(
         &self,
@@ -64,10 +64,11 @@ impl PyGenerator {
         repetition_penalty: f32,
         presence_penalty: f32,
         frequency_penalty: f32,
+        ignore_end: bool,
     ) -> PyResult<PySession> {
         let sampling =
             Sampling { temperature, top_p, top_k, seed, repetition_penalty, presence_penalty, frequency_penalty };
-        let asked = Asked { max_tokens, sampling, stops: stop };
+        let asked = Asked { max_tokens, sampling, stops: stop, ignore_end };
         let prompt = Prompt::take(prompt, self.0.llama().config().positions)?;
         let session = detached(py, || {
             let ids = match prompt {

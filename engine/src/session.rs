@@ -17,6 +17,8 @@ pub struct Asked {
     pub max_tokens: usize,
     pub sampling: Sampling,
     pub stops: Vec<String>,
+    /// Write on where the model would end, so that a measurement has a known size.
+    pub ignore_end: bool,
 }
 
 /// Why an answer ended.
@@ -44,6 +46,7 @@ pub struct Session {
     prompt_tokens: usize,
     completion_tokens: usize,
     max_tokens: usize,
+    ignore_end: bool,
     over: bool,
 }
 
@@ -79,6 +82,7 @@ impl Session {
             prompt_tokens: tokens,
             completion_tokens: 0,
             max_tokens: most,
+            ignore_end: asked.ignore_end,
             over: false,
             generator,
         })
@@ -109,7 +113,7 @@ impl Session {
         self.next.push(id);
         let mut ending = None;
         let mut text = String::new();
-        if self.generator.ends(id) {
+        if self.generator.ends(id) && !self.ignore_end {
             ending = Some(Ending::Stop);
         } else {
             text = self.answer.push(self.generator.tokenizer().bytes(id));

@@ -244,11 +244,12 @@ class Generator:
         repetition_penalty: float = 1.0,
         presence_penalty: float = 0.0,
         frequency_penalty: float = 0.0,
+        ignore_end: bool = False,
     ) -> Session:
         """Begin an answer: everything it needs is allocated now, nothing is computed yet.
 
         Ids are taken as they are, text as by `encode`. Temperature 0 takes the likeliest token; top_k 0 is no limit.
-        The same seed draws the same on every machine. Raises BadShape naming what does not fit, Cancelled, TypeError.
+        `ignore_end` writes on where the model would end. The same seed draws the same on every machine. Raises BadShape naming what does not fit, Cancelled, TypeError.
         """
 
     def logits(self, ids: list[int]) -> bytes:

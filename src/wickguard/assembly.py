@@ -28,13 +28,14 @@ from wickguard.guard.classification import Classification
 from wickguard.guard.decode import Decoder
 from wickguard.guard.embedding import Embedding, token_bound
 from wickguard.guard.forecasting import Forecasting, reach
+from wickguard.guard.generation import Generation, prompt_limit
 from wickguard.guard.identity import Identity, load_keys
 from wickguard.guard.inference import Inference, Limits
 from wickguard.guard.pipeline import Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
 from wickguard.guard.standing import Standings, Tenancy
-from wickguard.modality import image, image_header, series, text
+from wickguard.modality import generation, image, image_header, series, text
 from wickguard.policy.schema import Policy
 from wickguard.records import Call, Caller, Features, Lane, Pool, Quote
 from wickguard.telemetry.events import PolicyInForce
@@ -65,6 +66,7 @@ def build_decoder(policy: Policy, ground: Ground) -> Decoder:
     return Decoder(
         {
             Service.EMBED: Embedding(ground.models, ground.dialects, policy.text, ground.weights),
+            Service.GENERATE: Generation(ground.models, policy.generation, ground.weights),
             Service.CLASSIFY: Classification(ground.models, policy.image),
             Service.FORECAST: Forecasting(ground.models, policy.series),
             Service.INFER: Inference(ground.models, Limits(policy.text, policy.series)),
@@ -186,6 +188,10 @@ def _samples(policy: Policy, spec: ModelSpec) -> tuple[Features, Features]:
         seen = reach(spec.series)
         ordinary_series = series.measure([seen.context], seen.piece, spec.series.samples, seen)
         return series.largest(policy.series, seen), ordinary_series
+    if spec.writer is not None:
+        limit, settings = prompt_limit(spec), policy.generation
+        prompt = generation.synthesize(_MEDIAN_BYTES, 0)
+        return generation.largest(settings, limit), generation.measure(prompt, settings.default_max_tokens, limit)
     bound = token_bound(spec)
     return text.largest(policy.text, bound), text.measure(text.synthesize([_MEDIAN_BYTES]), bound)
 

@@ -7,6 +7,7 @@ for anything a request or a worker did. Cancelling `execute` is not a way to sto
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -57,12 +58,26 @@ class SeriesShape:
 
 
 @dataclass(frozen=True, slots=True)
+class WriterShape:
+    """A decoder that writes. kv_heads, head_width: the shape of its cache of keys and values.
+
+    chat_tokens: what its chat template makes of one empty message; message_tokens: the most that one more adds. None: its
+    template refuses plain conversations.
+    """
+
+    kv_heads: int
+    head_width: int
+    chat_tokens: int | None
+    message_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """What the guard may know of a model: its shape, for envelope and price. Counts unless named otherwise; 0 for what a
     model of another task has not.
 
-    token_expansion: most tokens one byte of input can become. special_tokens: added to every text. image, series: the shape of
-    a model of these tasks.
+    token_expansion: most tokens one byte of input can become. special_tokens: added to every text. max_tokens: of one text; of
+    prompt and answer together for a model that writes. image, series, writer: the shape of a model of these tasks.
     """
 
     name: str
@@ -81,6 +96,7 @@ class ModelSpec:
     task: Task = Task.EMBED
     image: ImageShape | None = None
     series: SeriesShape | None = None
+    writer: WriterShape | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +191,39 @@ class ForecastResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: list[bytes]
 
 
+class GeneratePayload(msgspec.Struct, frozen=True, tag="generate", tag_field="task", forbid_unknown_fields=True):
+    """A prompt, as text or token ids, or a conversation of (role, content) in its place, and how it is to be continued.
+
+    prompt_tokens: the most that the prompt may turn out to have; memory was reserved for so many. max_tokens: of the answer;
+    `clip`: fewer if the model has no room for so many. top_k 0: no limit. stream: hand the text on as it comes into being.
+    to_the_end: don't stop where the model would, so that what is measured has a known size; no request can ask for it.
+    """
+
+    prompt: str | list[int]
+    messages: list[tuple[str, str]]
+    prompt_tokens: int
+    max_tokens: int
+    clip: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    stop: list[str] = []
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    stream: bool = False
+    to_the_end: bool = False
+
+
+class GenerateResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`text` is the whole answer, empty if it was handed on in pieces. `tokens`: of the prompt, and of the answer."""
+
+    text: str
+    finish: Literal["stop", "length"]
+    tokens: tuple[int, int]
+
+
 class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a worker refused its payload (Outcome.detail of REFUSED_BY_WORKER, as JSON); `reason` is a Reason value."""
 
@@ -185,6 +234,10 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seen: float | None = None
 
 
+Sink = Callable[[bytes], bool]
+"""Takes a piece of an answer while the call still runs. False: it takes no more, and the call is stopped."""
+
+
 class Backend(Protocol):
     """Runs jobs. One instance serves all models of a server."""
 
@@ -193,8 +246,8 @@ class Backend(Protocol):
         """The models that are loaded, by name."""
         ...
 
-    async def execute(self, job: Job) -> Outcome:
-        """Run `job`; return how it ended, after it has stopped."""
+    async def execute(self, job: Job, sink: Sink | None = None) -> Outcome:
+        """Run `job`; return how it ended, after it has stopped. A job that streams needs a `sink` for its pieces."""
         ...
 
     def abandon(self, call_id: str) -> None:

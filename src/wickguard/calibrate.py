@@ -22,7 +22,7 @@ from typing import Any
 
 from wickguard import clock
 from wickguard.backend import Job, ModelSpec, Task
-from wickguard.cost import image_sweep, series_sweep, store, text_sweep
+from wickguard.cost import generation_sweep, image_sweep, series_sweep, store, text_sweep
 from wickguard.cost.calibration import Point, Run, Sweep, conclude, plan
 from wickguard.cost.quote import Priced, cost_model, priced_analytically
 from wickguard.errors import ConfigError, ModelError
@@ -196,6 +196,8 @@ async def _subject(pool: Pool, source: ModelSource) -> Subject:
 def _sweep_of(subject: Subject, policy: Policy) -> Sweep[Any]:
     spec, speed, settings = subject.spec, subject.flops_per_s, policy.calibration
     match spec.task:
+        case Task.GENERATE:
+            return generation_sweep.sweep_of(spec, policy.generation, speed, settings)
         case Task.CLASSIFY:
             return image_sweep.sweep_of(spec, policy.image, policy.edge.max_body_bytes)
         case Task.FORECAST:

@@ -166,6 +166,9 @@ def _curl(url: str, spec: ModelSpec) -> str:
     match spec.task:
         case Task.CLASSIFY:
             return f"curl '{url}/v1/classify?model={spec.name}' -H 'Content-Type: image/png' --data-binary @picture.png"
+        case Task.GENERATE:
+            path = "chat/completions"
+            body = f'{{"model": "{spec.name}", "messages": [{{"role": "user", "content": "Tell me a story"}}]}}'
         case Task.FORECAST:
             path, body = "forecast", f'{{"model": "{spec.name}", "series": [1, 2, null, 4, 5], "horizon": 8}}'
         case _:

@@ -21,7 +21,13 @@ from wickguard.units import MIB
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 # Read where they are there.
-OPTIONAL_FILES = ("preprocessor_config.json", "1_Pooling/config.json")
+OPTIONAL_FILES = (
+    "preprocessor_config.json",
+    "1_Pooling/config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
 # These read no text.
 _WITHOUT_TOKENIZER = ("vit", "resnet", "t5")
 # As the engine reads at most of it.

@@ -68,6 +68,14 @@ class Features(Protocol):
         ...
 
 
+class Delivery(StrEnum):
+    """How an answer comes: whole, or in pieces while it is computed, with the counts of tokens at the end or without."""
+
+    WHOLE = "whole"
+    PIECES = "pieces"
+    PIECES_AND_USAGE = "pieces_and_usage"
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A decoded request: typed, measured, inside the envelope. `payload` is what the worker gets, already encoded.
@@ -85,6 +93,7 @@ class Call:
     deadline: Deadline
     batch: str = ""
     note: bytes = b""
+    delivery: Delivery = Delivery.WHOLE
 
 
 @dataclass(frozen=True, slots=True)

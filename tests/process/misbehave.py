@@ -14,7 +14,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 import msgspec
 
@@ -67,10 +67,10 @@ class Misbehaving:
         """Whether a job asked for a 'panic'."""
         return self.is_tainted
 
-    def run(self, payload: bytes, limits: Cost) -> bytes:
+    def run(self, payload: bytes, limits: Cost) -> bytes | Generator[bytes, None, bytes]:
         """Do it."""
         job = msgspec.msgpack.decode(payload, type=Job)
-        action: Callable[[Job], bytes] = getattr(self, f"do_{job.do}")
+        action: Callable[[Job], bytes | Generator[bytes, None, bytes]] = getattr(self, f"do_{job.do}")
         return action(job)
 
     def do_each(self, job: Job) -> bytes:
@@ -80,6 +80,15 @@ class Misbehaving:
     def do_echo(self, job: Job) -> bytes:
         """Answer at once."""
         return job.text.encode()
+
+    def do_stream(self, job: Job) -> Generator[bytes, None, bytes]:
+        """Answer in `number` pieces of the text; fail at the end if `nbytes` is set."""
+        for index in range(job.number):
+            yield f"{job.text}{index}".encode()
+        time.sleep(job.seconds)
+        if job.nbytes:
+            raise ValueError("after the last piece")
+        return b"all"
 
     def do_large(self, job: Job) -> bytes:
         """Answer with many bytes."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from wickguard.backend import ModelSpec, Task
 from wickguard.cost.analytic import PriceSettings, TextCost
 from wickguard.cost.curve import Curve, unlearned
+from wickguard.cost.generation import GenerationCost
 from wickguard.cost.image import ImageCost
 from wickguard.cost.model import CostModel
 from wickguard.cost.series import SeriesCost
@@ -30,6 +31,8 @@ class Priced:
 def cost_model(spec: ModelSpec, flops_per_s: float) -> CostModel:
     """What the features of calls of this model mean in work. flops_per_s: of one core, measured in the cage."""
     match spec.task:
+        case Task.GENERATE:
+            return GenerationCost(spec, flops_per_s)
         case Task.CLASSIFY:
             return ImageCost(spec, flops_per_s)
         case Task.FORECAST:

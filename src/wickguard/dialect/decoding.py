@@ -42,18 +42,21 @@ class _Inputs(msgspec.Struct, frozen=True):
     # Everything else is skipped without being built.
     input: msgspec.Raw = msgspec.Raw(b"")
     inputs: msgspec.Raw = msgspec.Raw(b"")
+    prompt: msgspec.Raw = msgspec.Raw(b"")
+    messages: msgspec.Raw = msgspec.Raw(b"")
 
 
 _SKIM = msgspec.json.Decoder(_Inputs)
 
 
 def decode_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T | Rejection:
-    """A request's fields. Refuses one whose fields beside `input` or `inputs` are too large to be honest."""
+    """A request's fields. Refuses one whose fields beside its inputs (whatever they are called) are too large to be honest."""
     if len(body) > MAX_REST_BYTES:
         skimmed = decode(_SKIM, body)
         if isinstance(skimmed, Rejection):
             return skimmed
-        rest = len(body) - len(memoryview(skimmed.input)) - len(memoryview(skimmed.inputs))
+        inputs = (skimmed.input, skimmed.inputs, skimmed.prompt, skimmed.messages)
+        rest = len(body) - sum(len(memoryview(raw)) for raw in inputs)
         if rest > MAX_REST_BYTES:
             return Rejection(
                 Reason.MALFORMED, "what comes beside the inputs is too large", limit=MAX_REST_BYTES, seen=rest,

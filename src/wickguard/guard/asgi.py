@@ -15,12 +15,15 @@ from typing import Protocol
 
 from wickguard import __version__, clock
 from wickguard.dialect import oip, problem
+from wickguard.dialect.openai_generation import failed
 from wickguard.dialect.task import Spelling
 from wickguard.guard import edge, quoting
 from wickguard.guard.answer import Answer, allowance_headers, refusal, send_answer
 from wickguard.guard.head import Head, Receive, Scope, Send
 from wickguard.guard.pipeline import Emit, Pipeline, Served
 from wickguard.guard.routes import Route, Service, model_in
+from wickguard.guard.stream import EVENTS, Teller
+from wickguard.records import Delivery
 from wickguard.rejection import Reason, Rejection
 from wickguard.telemetry.events import RequestRejected
 from wickguard.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -75,20 +78,28 @@ class Application:
         head = Head.of(scope)
         request_id = "req-" + secrets.token_hex(8)
         route = edge.find_route(head, self._surface.pipeline.stages.edge)
+        decoder = self._surface.pipeline.stages.decoder
+        teller = Teller(send, request_id, WRITE_TIMEOUT_S, lambda call: decoder.spelling(call, _known(route)))
         try:
-            answer = await self._answer(request_id, route, head, receive)
+            answer = await self._answer(request_id, route, head, receive, teller)
         except Exception:
             _LOG.exception("request %s failed inside the server", request_id)
             answer = self._turn_away(Rejection(Reason.INTERNAL, "report this request id"), request_id, route)
-        if answer is not None:
+        if answer is None or teller.broken:
+            return
+        if teller.begun:
+            await teller.end(answer.body if answer.content_type == EVENTS else failed(answer.body))
+        else:
             await send_answer(answer, request_id, send, WRITE_TIMEOUT_S)
 
-    async def _answer(self, request_id: str, route: Route | Rejection, head: Head, receive: Receive) -> Answer | None:
+    async def _answer(
+        self, request_id: str, route: Route | Rejection, head: Head, receive: Receive, teller: Teller
+    ) -> Answer | None:
         if isinstance(route, Rejection):
             return self._turn_away(route, request_id, route)
         if not route.inference:
             return self._inform(request_id, route, head)
-        served = await self._surface.pipeline.serve(request_id, route, head, receive)
+        served = await self._surface.pipeline.serve(request_id, route, head, receive, teller.tell)
         if served.rejection is not None:
             if served.rejection.reason is Reason.CLIENT_GONE:
                 return None
@@ -96,15 +107,19 @@ class Application:
         elif served.quoted is not None and served.call is not None:
             answer = Answer(200, quoting.render(served.call, *served.quoted, served.allowance), headers=[])
         else:
-            answer = self._result(served, route)
+            answer = self._result(served, route, begun=teller.begun)
         if served.allowance is not None:
             answer.headers.extend(allowance_headers(served.allowance))
         return answer
 
-    def _result(self, served: Served, route: Route) -> Answer:
+    def _result(self, served: Served, route: Route, *, begun: bool) -> Answer:
         if served.call is None or served.result is None or served.outcome is None:
             raise AssertionError("a served call has a result")
-        body = self._surface.pipeline.stages.decoder.render(served.call, served.result, route)
+        decoder = self._surface.pipeline.stages.decoder
+        if served.call.delivery is not Delivery.WHOLE:
+            first = b"" if begun else decoder.spelling(served.call, route).begin()
+            return Answer(200, first + decoder.render_end(served.call, served.result, route), EVENTS)
+        body = decoder.render(served.call, served.result, route)
         usage = served.outcome.usage
         timing = f"cpu;dur={usage.cpu_s * 1e3:.2f}, run;dur={usage.wall_s * 1e3:.2f}, mem;desc={usage.peak_bytes}"
         return Answer(200, body.data, body.content_type, [(b"server-timing", timing.encode()), *body.headers])
@@ -159,6 +174,12 @@ class Application:
         if route.service is not Service.MODELS:
             return self._describe(request_id, route, head)
         return Answer(200, surface.render_models(surface.status.models()))
+
+
+def _known(route: Route | Rejection) -> Route:
+    if isinstance(route, Rejection):
+        raise AssertionError("only calls of a known route stream")
+    return route
 
 
 def _state(name: str, reached: bool) -> Answer:

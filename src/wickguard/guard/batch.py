@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
-from wickguard.backend import Backend, Job, ModelSpec
+from wickguard.backend import Backend, Job, ModelSpec, Sink
 from wickguard.records import Cost, Outcome, OutcomeKind
 
 # A member whose caller left between the grant and its start never comes: the others go without it.
@@ -65,10 +65,10 @@ class Batches:
         """See Backend."""
         return self._inner.ready(model)
 
-    async def execute(self, job: Job) -> Outcome:
-        """See Backend."""
+    async def execute(self, job: Job, sink: Sink | None = None) -> Outcome:
+        """See Backend. Calls that stream have no company."""
         if job.company is None:
-            return await self._inner.execute(job)
+            return await self._inner.execute(job, sink)
         company = self._companies.get(job.company.id)
         if company is None:
             company = self._companies[job.company.id] = _Company(job.company.size)

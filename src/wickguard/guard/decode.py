@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wickguard.guard.endpoint import Body, Endpoint
+from wickguard.guard.endpoint import Body, Endpoint, Streaming
 from wickguard.guard.routes import Route, Service
+from wickguard.guard.stream import Spelled
 from wickguard.records import Call, RawRequest
 from wickguard.rejection import Rejection
 
@@ -26,3 +27,17 @@ class Decoder:
     def render(self, call: Call, result: bytes, route: Route) -> Body:
         """The answer to `call`."""
         return self._endpoints[route.service].render(call, result, route.dialect)
+
+    def spelling(self, call: Call, route: Route) -> Spelled:
+        """How the pieces of the answer to `call` are spelled."""
+        return self._streaming(route).spelling(call)
+
+    def render_end(self, call: Call, result: bytes, route: Route) -> bytes:
+        """What comes after the last piece of the answer to `call`."""
+        return self._streaming(route).render_end(call, result)
+
+    def _streaming(self, route: Route) -> Streaming:
+        endpoint = self._endpoints[route.service]
+        if not isinstance(endpoint, Streaming):
+            raise AssertionError(f"{route.path} does not stream")
+        return endpoint

@@ -7,8 +7,9 @@ for all of them. It must not know any service.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from wickguard.guard.stream import Spelled
 from wickguard.records import Call, RawRequest
 from wickguard.rejection import Rejection
 
@@ -34,4 +35,17 @@ class Endpoint(Protocol):
 
     def render(self, call: Call, result: bytes, dialect: str) -> Body:
         """The worker's encoded result for `call` as the caller asked for it."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What an endpoint has besides when its answers can come in pieces."""
+
+    def spelling(self, call: Call) -> Spelled:
+        """How the pieces of the answer to `call` are spelled."""
+        ...
+
+    def render_end(self, call: Call, result: bytes) -> bytes:
+        """What comes after the last piece."""
         ...

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from wickguard.backend import Backend, Job
+from wickguard.backend import Backend, Job, Sink
 from wickguard.records import Cost, Grant, Outcome, OutcomeKind
 
 _LOG = logging.getLogger(__name__)
 
 
-async def execute(backend: Backend, grant: Grant, gone: asyncio.Future[None]) -> Outcome:
-    """The outcome of the granted call. `gone` completes when the client has left."""
+async def execute(backend: Backend, grant: Grant, gone: asyncio.Future[None], sink: Sink | None = None) -> Outcome:
+    """The outcome of the granted call. `gone` completes when the client has left; `sink` takes pieces of the answer."""
     call = grant.call
 
     def abandon(_: asyncio.Future[None]) -> None:
@@ -26,9 +26,8 @@ async def execute(backend: Backend, grant: Grant, gone: asyncio.Future[None]) ->
     gone.add_done_callback(abandon)
     try:
         expected_s = grant.quote.expected.cpu_s
-        return await backend.execute(
-            Job(call.id, call.model, call.payload, grant.limits, grant.lane, grant.trial, expected_s, grant.company)
-        )
+        job = Job(call.id, call.model, call.payload, grant.limits, grant.lane, grant.trial, expected_s, grant.company)
+        return await backend.execute(job, sink)
     except Exception:
         # The backend has broken its promise. The call still ends and is settled: a hold that is lost is lost for good.
         _LOG.exception("the backend raised while it ran %s", call.id)

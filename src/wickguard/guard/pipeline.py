@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from wickguard import clock
@@ -38,12 +38,15 @@ from wickguard.guard.price import Pricer
 from wickguard.guard.quoting import unwrap
 from wickguard.guard.routes import Route, Service
 from wickguard.guard.settle import settle
-from wickguard.records import Call, Caller, Grant, Outcome, Quote, RawRequest, Receipt
+from wickguard.guard.stream import Stream
+from wickguard.records import Call, Caller, Delivery, Grant, Outcome, Quote, RawRequest, Receipt
 from wickguard.rejection import Rejection
 from wickguard.telemetry import events
 from wickguard.telemetry.events import Event
 
 Emit = Callable[[Event], None]
+# Sends the pieces of a call's answer until the stream ends; False when its reader does not take them.
+Tell = Callable[[Call, Stream], Awaitable[bool]]
 
 # Refusals of these stages cost their caller a little quota; the others charge for themselves.
 _UNPAID = ("edge", "decode", "price")
@@ -90,6 +93,7 @@ class _Journey:
     call: Call | None = None
     body_bytes: int = 0
     asked: events.Asked | None = None
+    tell: Tell | None = None
 
 
 class Pipeline:
@@ -109,9 +113,14 @@ class Pipeline:
         """Other stages from the next request on; calls that wait or run end as they were admitted."""
         self._stages = stages
 
-    async def serve(self, request_id: str, route: Route, head: Head, receive: Receive) -> Served:
-        """Answer one inference request. Never raises for anything that a caller did."""
-        journey = _Journey(request_id, route, clock.now())
+    async def serve(
+        self, request_id: str, route: Route, head: Head, receive: Receive, tell: Tell | None = None
+    ) -> Served:
+        """Answer one inference request. Never raises for anything that a caller did.
+
+        tell: sends the pieces of an answer that is wanted so; the end of it is still the caller's to send.
+        """
+        journey = _Journey(request_id, route, clock.now(), tell=tell)
         found = await self._up_to_grant(journey, head, receive)
         if isinstance(found, Rejection):
             if journey.caller is not None and journey.stage in _UNPAID:
@@ -190,9 +199,12 @@ class Pipeline:
             grant = await stages.admission.admit(call, quote, gone)
             if isinstance(grant, Rejection):
                 return grant
-            work = asyncio.create_task(self._work_off(journey, grant, gone))
+            stream = Stream() if call.delivery is not Delivery.WHOLE and journey.tell is not None else None
+            work = asyncio.create_task(self._work_off(journey, grant, gone, stream))
             self._work.add(work)
             work.add_done_callback(self._work.discard)
+            if stream is not None and journey.tell is not None:
+                await _hand_on(journey.tell, call, stream, gone)
             return await asyncio.shield(work)
         finally:
             if not gone.done():
@@ -200,7 +212,9 @@ class Pipeline:
                 gone.set_result(None)
             watcher.cancel()
 
-    async def _work_off(self, journey: _Journey, grant: Grant, gone: asyncio.Future[None]) -> Served:
+    async def _work_off(
+        self, journey: _Journey, grant: Grant, gone: asyncio.Future[None], stream: Stream | None
+    ) -> Served:
         call = grant.call
         self._emit(
             events.CallAdmitted(
@@ -208,7 +222,11 @@ class Pipeline:
                 queued_s=grant.queued_s,
             )
         )  # fmt: skip
-        outcome = await execute(self._stages.backend, grant, gone)
+        try:
+            outcome = await execute(self._stages.backend, grant, gone, stream.put if stream is not None else None)
+        finally:
+            if stream is not None:
+                stream.end()
         receipt, rejection = settle(self._stages.admission, grant, outcome)
         self._stages.lessons.learn(grant, outcome)
         self._emit(_settled(journey, grant, outcome, receipt, rejection))
@@ -226,6 +244,14 @@ class Pipeline:
                 limit=rejection.limit, seen=rejection.seen, key_id=caller.key_id if caller else None, asked=journey.asked,
             )
         )  # fmt: skip
+
+
+async def _hand_on(tell: Tell, call: Call, stream: Stream, gone: asyncio.Future[None]) -> None:
+    # A reader who does not read is treated as one who has left.
+    if not await tell(call, stream):
+        stream.end()
+        if not gone.done():
+            gone.set_result(None)
 
 
 async def _watch(receive: Receive, gone: asyncio.Future[None]) -> None:

@@ -14,6 +14,7 @@ class Service(StrEnum):
     """What a route is for."""
 
     EMBED = "embed"
+    GENERATE = "generate"
     CLASSIFY = "classify"
     FORECAST = "forecast"
     INFER = "infer"
@@ -43,9 +44,12 @@ class Route:
     @property
     def inference(self) -> bool:
         """Whether it takes a body and passes the pipeline."""
-        return self.service in (Service.EMBED, Service.CLASSIFY, Service.FORECAST, Service.INFER, Service.QUOTE)
+        return self.service in _INFERENCE
 
 
+_INFERENCE = (
+    Service.EMBED, Service.GENERATE, Service.CLASSIFY, Service.FORECAST, Service.INFER, Service.QUOTE
+)  # fmt: skip
 NO_MEDIA = b""
 """Among the media types of a route: the request may leave the header out."""
 PICTURES = (b"application/json", b"image/png", b"image/jpeg", b"image/webp")
@@ -56,6 +60,8 @@ ROUTES: dict[str, Route] = {
     for route in (
         Route("/v1/embeddings", "POST", Service.EMBED, "openai"),
         Route("/embed", "POST", Service.EMBED, "tei"),
+        Route("/v1/chat/completions", "POST", Service.GENERATE, "openai"),
+        Route("/v1/completions", "POST", Service.GENERATE, "openai"),
         Route("/v1/classify", "POST", Service.CLASSIFY, "openai", PICTURES),
         Route("/v1/forecast", "POST", Service.FORECAST, "openai"),
         Route("/v1/quote", "POST", Service.QUOTE),

@@ -9,12 +9,13 @@ import math
 
 import msgspec
 
-from wickguard.backend import EmbedPayload, ForecastPayload, ModelSpec, PixelsPayload
-from wickguard.cost import analytic
+from wickguard.backend import EmbedPayload, ForecastPayload, GeneratePayload, ModelSpec, PixelsPayload
+from wickguard.cost import analytic, generation
 from wickguard.cost import series as series_cost
 from wickguard.modality import series
 
 _TOKENS = 128
+_PROMPT_TOKENS = 512
 # Images are sent until there is about this much to compute.
 _IMAGE_FLOPS = 5e8
 _MOST_IMAGES = 32
@@ -33,6 +34,10 @@ def warm_up(spec: ModelSpec) -> tuple[bytes, float]:
         features = series.measure([seen.context], seen.piece, spec.series.samples, seen)
         payload = ForecastPayload([bytes(seen.context * _F32)], seen.piece, spec.series.samples, [0.5])
         return msgspec.msgpack.encode(payload), float(series_cost.flops(spec.series, features))
+    if spec.writer is not None:
+        count = max(1, min(_PROMPT_TOKENS, spec.max_tokens // 2))
+        prompt = [index % spec.vocab for index in range(count)]
+        return msgspec.msgpack.encode(GeneratePayload(prompt, [], count, 1)), generation.flops(spec, count)
     tokens = min(_TOKENS, spec.max_tokens)
     ids = [index % spec.vocab for index in range(1, tokens - spec.special_tokens + 1)]
     texts = EmbedPayload([ids], truncate=False, normalize=True, encoding="float")

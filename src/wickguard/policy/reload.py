@@ -33,6 +33,7 @@ TAKES: dict[str, Takes] = {
     "identity": Takes.RELOAD,
     "text": Takes.RELOAD,
     "image": Takes.RELOAD,
+    "generation": Takes.RELOAD,
     "series": Takes.RELOAD,
     "price": Takes.RELOAD,
     "calibration": Takes.RESTART,

@@ -23,6 +23,7 @@ from wickguard.cost.learning import LearningSettings
 from wickguard.errors import SettingError
 from wickguard.guard.edge import EdgeSettings
 from wickguard.guard.identity import IdentitySettings
+from wickguard.modality.generation import GenerationSettings
 from wickguard.modality.image import ImageSettings
 from wickguard.modality.series import SeriesSettings
 from wickguard.modality.text import TextSettings
@@ -83,6 +84,7 @@ class Policy:
     edge: EdgeSettings = field(default_factory=EdgeSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     text: TextSettings = field(default_factory=TextSettings)
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
     image: ImageSettings = field(default_factory=ImageSettings)
     series: SeriesSettings = field(default_factory=SeriesSettings)
     price: PriceSettings = field(default_factory=PriceSettings)

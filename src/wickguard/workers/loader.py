@@ -8,7 +8,7 @@ grant. This module must not know any engine or any kind of payload.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Protocol, cast
 
 from wickguard.errors import ModelError
@@ -58,8 +58,11 @@ class Loaded(Protocol):
         """The engine's allocator."""
         ...
 
-    def run(self, payload: bytes, limits: Cost) -> bytes:
-        """One call. May raise Refused, MemoryError, or anything else (the call then failed)."""
+    def run(self, payload: bytes, limits: Cost) -> bytes | Generator[bytes, None, bytes]:
+        """One call: its result, or a generator of pieces for the caller that returns the result at its end.
+
+        May raise Refused, MemoryError, or anything else (the call then failed), and so may the generator.
+        """
         ...
 
     def tainted(self) -> bool:

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from wickguard import clock
-from wickguard.backend import Job, ModelSpec
+from wickguard.backend import Job, ModelSpec, Sink
 from wickguard.errors import ConfigError, ModelError, WorkerError
 from wickguard.records import Cost, Lane, Outcome, OutcomeKind
 from wickguard.units import GIB
@@ -86,14 +86,14 @@ class Pool:
             await self.close()
             raise
 
-    async def execute(self, job: Job) -> Outcome:
+    async def execute(self, job: Job, sink: Sink | None = None) -> Outcome:
         """Run `job`; return how it ended, after it has stopped. Raises WorkerError for a call id that is already running.
 
         Cancelling the caller abandons the call; its slot is free again only when the work has stopped.
         """
         if job.call_id in self._calls:
             raise WorkerError(f"call {job.call_id} is already running")
-        running = Running(job, next(self._serials), clock.now())
+        running = Running(job, next(self._serials), clock.now(), sink=sink)
         self._calls[job.call_id] = running
         task = asyncio.get_running_loop().create_task(self._run(running))
         self._tasks.add(task)

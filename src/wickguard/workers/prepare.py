@@ -7,7 +7,8 @@ becomes Refused, and about memory MemoryError. It must not know HTTP, dialects, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import wickguard_engine as engine
@@ -16,15 +17,18 @@ from wickguard.errors import ModelError
 from wickguard.records import Cost
 from wickguard.units import format_bytes
 from wickguard.workers.loader import Refused
-from wickguard.workers.tasks import classify, embed, forecast
+from wickguard.workers.tasks import classify, embed, forecast, generate
 
 # "input 0 has 602 tokens with the special ones; the limit is 512", "... has more than 512 tokens ..." (counting stops there)
 _INDEX = re.compile(r"(input|series) (\d+)[ :]")
 _TOO_MANY = re.compile(r"\btokens with the special ones; the limit is (\d+)")
 
+Ran = bytes | Generator[bytes, None, bytes]
+
 # Per task: what a model's spec says beyond the common numbers, and how a job is run.
-_TASKS: dict[str, tuple[Callable[[Any], dict[str, object]], Callable[[Any, bytes], bytes]]] = {
+_TASKS: dict[str, tuple[Callable[[Any], dict[str, object]], Callable[[Any, bytes], Ran]]] = {
     "embed": (embed.describe, embed.run),
+    "generate": (generate.describe, generate.run),
     "classify": (classify.describe, classify.run),
     "forecast": (forecast.describe, forecast.run),
 }
@@ -66,14 +70,26 @@ class EngineModel:
         """Whether the engine has caught a panic in this process."""
         return engine.panicked()
 
-    def run(self, payload: bytes, limits: Cost) -> bytes:
+    def run(self, payload: bytes, limits: Cost) -> Ran:
         """One job. Raises Refused for an input the model can't take, MemoryError, or engine.EngineError."""
-        try:
-            return self._run(self._model, payload)
-        except engine.BadShape as error:
-            raise _refused(str(error)) from error
-        except engine.OutOfMemory as error:
-            raise MemoryError(str(error)) from error
+        with _translated():
+            ran = self._run(self._model, payload)
+        return ran if isinstance(ran, bytes) else _pieces(ran)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except engine.BadShape as error:
+        raise _refused(str(error)) from error
+    except engine.OutOfMemory as error:
+        raise MemoryError(str(error)) from error
+
+
+def _pieces(pieces: Generator[bytes, None, bytes]) -> Generator[bytes, None, bytes]:
+    with _translated():
+        return (yield from pieces)
 
 
 def _refused(message: str) -> Refused:

@@ -192,7 +192,14 @@ class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, a
     retiring: str
 
 
-WorkerFrame = Hello | Reply
+class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, array_like=True):
+    """worker -> front, any number of them before the reply of a call that streams: a part of its answer."""
+
+    serial: int
+    data: bytes
+
+
+WorkerFrame = Hello | Piece | Reply
 
 
 def encode_control(message: Message) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from wickguard.backend import Job
+from wickguard.backend import Job, Sink
 from wickguard.records import Lane
 from wickguard.workers.link import Link
 from wickguard.workers.protocol import DeathNote, Reply
@@ -31,7 +31,8 @@ class State(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A call inside the pool. wait: for a worker; ending: of the work; armed: the arbiter was told. Monotonic seconds."""
+    """A call inside the pool. wait: for a worker; ending: of the work; armed: the arbiter was told; sink: takes
+    pieces. Monotonic seconds."""
 
     job: Job
     serial: int
@@ -42,6 +43,7 @@ class Running:
     sent_at: float = 0.0
     abandoned: bool = False
     armed: bool = False
+    sink: Sink | None = None
 
     @property
     def wall_at(self) -> float:

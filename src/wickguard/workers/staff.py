@@ -43,6 +43,7 @@ from wickguard.workers.protocol import (
     LoadFailed,
     Message,
     ModelLoaded,
+    Piece,
     Reply,
     ToFront,
     WorkerForked,
@@ -148,6 +149,9 @@ class Staff:
 
     def _frame(self, worker: Worker, frame: WorkerFrame) -> None:
         running = worker.call
+        if isinstance(frame, Piece):
+            self._piece(worker, frame)
+            return
         before_s, worker.cpu_total_s = worker.cpu_total_s, cpu_total_s(worker.pid, frame)
         match frame:
             case Hello() if worker.state is State.BEING_BORN:
@@ -164,6 +168,14 @@ class Staff:
                 self._after_reply(worker, frame)
             case _:
                 self._breach(worker, ProtocolError("a frame that nobody asked for"))
+
+    def _piece(self, worker: Worker, piece: Piece) -> None:
+        running = worker.call
+        if running is None or running.sink is None or piece.serial != running.serial:
+            self._breach(worker, ProtocolError("a piece that nobody asked for"))
+        elif not running.abandoned and not running.sink(piece.data):
+            running.abandoned = True
+            self.kill(worker, KillReason.ABANDONED)
 
     def _arbiter_adds(self, tier: Tier) -> Tier:
         """What a worker can't know about itself: its cgroup."""
@@ -282,7 +294,7 @@ def cpu_of_last_call(worker: Worker, note: DeathNote, wall_s: float) -> float:
     return max(0.0, note.cpu_total_s - worker.cpu_total_s)
 
 
-def cpu_total_s(pid: int, frame: WorkerFrame) -> float:
+def cpu_total_s(pid: int, frame: Hello | Reply) -> float:
     """CPU of the worker's life: the kernel's account; what the worker claims only once the process is gone."""
     try:
         return kernel.process_cpu_s(pid)

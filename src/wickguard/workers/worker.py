@@ -12,6 +12,7 @@ import gc
 import os
 import socket
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -26,7 +27,7 @@ from wickguard.workers.death import EXIT_CONFINEMENT, EXIT_PROTOCOL, EXIT_RETIRE
 from wickguard.workers.grant import Grants, stack_bytes
 from wickguard.workers.ledger import LedgerPage
 from wickguard.workers.loader import Loaded, Refused
-from wickguard.workers.protocol import HEADER_BYTES, Hello, JobFrame, Reply, encode_frame, frame_length
+from wickguard.workers.protocol import HEADER_BYTES, Hello, JobFrame, Piece, Reply, encode_frame, frame_length
 from wickguard.workers.settings import WorkerSettings
 from wickguard.workers.tier import Tier
 
@@ -124,14 +125,14 @@ class Calls:
             retiring = reply.retiring
             self.send(reply)
 
-    def send(self, frame: Hello | Reply) -> None:
+    def send(self, frame: Hello | Piece | Reply) -> None:
         """One frame to the front."""
         self._end.sendall(encode_frame(frame, self._settings.max_result_bytes + _DETAIL_CHARS * 4 + _FRAME_OVERHEAD))
 
     def _run(self, job: JobFrame) -> Reply:
         limits = Cost(cpu_s=job.cpu_s, wall_s=job.wall_s, peak_bytes=job.peak_bytes)
         self._grants.begin(limits)
-        ending = self._call(job.payload, limits)
+        ending = self._call(job, limits)
         peak_bytes = self._grants.end()
         self._done += 1
         total = time.process_time()
@@ -139,10 +140,12 @@ class Calls:
         retiring = ending.retiring or ("trial" if job.last else self._reason_to_retire())
         return Reply(job.serial, ending.kind, ending.result, ending.detail, used, total, peak_bytes, retiring)
 
-    def _call(self, payload: bytes, limits: Cost) -> Ending:
+    def _call(self, job: JobFrame, limits: Cost) -> Ending:
         """Run and name the ending. A SystemExit passes: that worker ends, and the call has crashed."""
         try:
-            result = self._loaded.run(payload, limits)
+            result = self._loaded.run(job.payload, limits)
+            if not isinstance(result, bytes):
+                result = self._stream(job.serial, result)
         except Refused as refused:
             refusal = Refusal(
                 refused.reason, refused.detail[:_DETAIL_CHARS], refused.field, refused.limit, refused.seen
@@ -156,6 +159,16 @@ class Calls:
             detail = f"result of {len(result)} bytes is over {self._settings.max_result_bytes}"
             return Ending(OutcomeKind.FAILED, detail=detail)
         return Ending(OutcomeKind.COMPLETED, result)
+
+    def _stream(self, serial: int, pieces: Generator[bytes, None, bytes]) -> bytes:
+        """Hand the pieces on as they come; the result comes last. Blocks while the front takes no more."""
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                result: bytes = end.value
+                return result
+            self.send(Piece(serial, piece))
 
     def _reason_to_retire(self) -> str:
         """Why no further call should run here ("" = it may)."""
