@@ -117,7 +117,9 @@ class Job:
     company: Company | None = None
 
 
-class EmbedPayload(msgspec.Struct, frozen=True, tag="embed", tag_field="task", forbid_unknown_fields=True):
+class EmbedPayload(
+    msgspec.Struct, frozen=True, tag="embed", tag_field="task", forbid_unknown_fields=True, omit_defaults=True
+):
     """What a worker is asked: `inputs` are all texts or all lists of token ids; `encoding` is how vectors are spelled.
 
     special_tokens: put around token ids, which bring their own otherwise.
