@@ -21,6 +21,13 @@ def saved(size: tuple[int, int], kind: str, mode: str = "RGB", **how: object) ->
     return file.getvalue()
 
 
+def as_png(pixels: np.ndarray) -> bytes:
+    """A PNG of these pixels."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 def flat(size: tuple[int, int], kind: str = "PNG", mode: str = "L") -> bytes:
     """A picture of one colour: small files of many pixels."""
     file = io.BytesIO()

@@ -24,10 +24,11 @@ use crate::weights::Weights;
 /// mostly vocabulary (long lists where objects are expected) can take more before it is refused.
 const TOKENIZER_FACTOR: u64 = 24;
 
-/// One input: text, or token ids that stand for text (special tokens are put around both).
+/// One input: text, or token ids that stand for text (special tokens are put around both), or all the ids there are.
 pub enum Input<'a> {
     Text(&'a str),
     Ids(&'a [u32]),
+    Whole(&'a [u32]),
 }
 
 /// Vectors and what they were made of.
@@ -155,9 +156,11 @@ impl Embedder {
                 }
                 self.tokenizer.wrap(&ids)
             }
-            Input::Ids(ids) => {
+            Input::Ids(ids) | Input::Whole(ids) => {
+                let whole = matches!(input, Input::Whole(_));
+                let (room, more) = if whole { (limit, 0) } else { (room, self.tokenizer.special_tokens()) };
                 if ids.len() > room && !truncate {
-                    return Err(too_many(&(ids.len() + self.tokenizer.special_tokens()).to_string()));
+                    return Err(too_many(&(ids.len() + more).to_string()));
                 }
                 let ids = &ids[..ids.len().min(room)];
                 let vocab = self.config.vocab;
@@ -165,7 +168,7 @@ impl Embedder {
                     let message = format!("input {index} has token id {id} at {at}; ids are 0 to {}", vocab - 1);
                     return Err(Error::BadShape(message));
                 }
-                self.tokenizer.wrap(ids)
+                if whole { ids.to_vec() } else { self.tokenizer.wrap(ids) }
             }
         };
         if ids.is_empty() {

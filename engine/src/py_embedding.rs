@@ -24,19 +24,20 @@ impl PyEmbedder {
         self.0.spec().into()
     }
 
-    #[pyo3(signature = (inputs, *, truncate = false, normalize = true))]
+    #[pyo3(signature = (inputs, *, truncate = false, normalize = true, special_tokens = true))]
     fn embed(
         &self,
         py: Python<'_>,
         inputs: &Bound<'_, PyList>,
         truncate: bool,
         normalize: bool,
+        special_tokens: bool,
     ) -> PyResult<Embeddings> {
         let room = if truncate { self.0.max_tokens() } else { usize::MAX };
         let held =
             inputs.iter().enumerate().map(|(i, item)| Held::take(i, &item, room)).collect::<PyResult<Vec<_>>>()?;
         let embedded = detached(py, || {
-            let inputs: Vec<Input<'_>> = held.iter().map(Held::input).collect();
+            let inputs: Vec<Input<'_>> = held.iter().map(|held| held.input(special_tokens)).collect();
             self.0.embed(&inputs, truncate, normalize)
         })?;
         #[cfg(target_endian = "big")]
@@ -86,10 +87,11 @@ impl Held {
         list.iter().take(room).enumerate().map(id).collect::<PyResult<Vec<u32>>>().map(Self::Ids)
     }
 
-    fn input(&self) -> Input<'_> {
+    fn input(&self, special_tokens: bool) -> Input<'_> {
         match self {
             Self::Text(text) => Input::Text(text),
-            Self::Ids(ids) => Input::Ids(ids),
+            Self::Ids(ids) if special_tokens => Input::Ids(ids),
+            Self::Ids(ids) => Input::Whole(ids),
         }
     }
 }

@@ -100,11 +100,17 @@ class Embedder:
     @property
     def spec(self) -> ModelSpec: ...
     def embed(
-        self, inputs: list[str] | list[list[int]], *, truncate: bool = False, normalize: bool = True
+        self,
+        inputs: list[str] | list[list[int]],
+        *,
+        truncate: bool = False,
+        normalize: bool = True,
+        special_tokens: bool = True,
     ) -> Embeddings:
         """One vector per input, of unit length if `normalize`. The GIL is released while it works.
 
-        Token ids stand for text: the special tokens are put around them as around text, so don't send them along.
+        Token ids stand for text: the special tokens are put around them as around text, so don't send them along;
+        with `special_tokens` false they are taken as they are, and bring their own.
         The spelling of a special token in a text is plain text. Inputs may be mixed.
 
         Raises BadShape for no inputs, an id outside the vocabulary, text that is no valid Unicode, or, without

@@ -30,6 +30,7 @@ from wickguard.guard.embedding import Embedding, token_bound
 from wickguard.guard.forecasting import Forecasting, reach
 from wickguard.guard.generation import Generation, prompt_limit
 from wickguard.guard.identity import Identity, load_keys
+from wickguard.guard.inference import Inference, Limits
 from wickguard.guard.pipeline import Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
@@ -68,6 +69,7 @@ def build_decoder(policy: Policy, ground: Ground) -> Decoder:
             Service.GENERATE: Generation(ground.models, policy.generation, ground.weights),
             Service.CLASSIFY: Classification(ground.models, policy.image),
             Service.FORECAST: Forecasting(ground.models, policy.series),
+            Service.INFER: Inference(ground.models, Limits(policy.text, policy.series)),
         }
     )
 

@@ -117,13 +117,19 @@ class Job:
     company: Company | None = None
 
 
-class EmbedPayload(msgspec.Struct, frozen=True, tag="embed", tag_field="task", forbid_unknown_fields=True):
-    """What a worker is asked: `inputs` are all texts or all lists of token ids; `encoding` is how vectors are spelled."""
+class EmbedPayload(
+    msgspec.Struct, frozen=True, tag="embed", tag_field="task", forbid_unknown_fields=True, omit_defaults=True
+):
+    """What a worker is asked: `inputs` are all texts or all lists of token ids; `encoding` is how vectors are spelled.
+
+    special_tokens: put around token ids, which bring their own otherwise.
+    """
 
     inputs: list[str | list[int]]
     truncate: bool
     normalize: bool
     encoding: Literal["float", "base64"]
+    special_tokens: bool = True
 
 
 class EmbedResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,9 +148,10 @@ class ClassifyPayload(msgspec.Struct, frozen=True, tag="classify", tag_field="ta
 
 
 class PixelsPayload(msgspec.Struct, frozen=True, tag="pixels", tag_field="task", forbid_unknown_fields=True):
-    """Prepared images for a classifier: little-endian f32, images x 3 x height x width."""
+    """Prepared images for a classifier: little-endian f32, images x 3 x height x width. encoding: of the logits."""
 
     pixel_values: bytes
+    encoding: Literal["json", "raw"]
 
 
 class ClassifyResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,7 +161,7 @@ class ClassifyResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogitsResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`logits` is little-endian f32, images x classes."""
+    """`logits`, images x classes: JSON numbers between commas, or little-endian f32."""
 
     logits: bytes
 
@@ -162,7 +169,8 @@ class LogitsResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ForecastPayload(msgspec.Struct, frozen=True, tag="forecast", tag_field="task", forbid_unknown_fields=True):
     """Series as little-endian f32, NaN where a value is missing; None for what the model's own configuration says.
 
-    quantiles: in 0 to 1, ascending. return_samples: whether the drawn continuations belong to the answer.
+    quantiles: in 0 to 1, ascending. return_samples: whether the drawn continuations belong to the answer. encoding: a summary
+    per series, or nothing but samples as JSON numbers between commas or little-endian f32.
     """
 
     series: list[bytes]
@@ -174,10 +182,13 @@ class ForecastPayload(msgspec.Struct, frozen=True, tag="forecast", tag_field="ta
     top_p: float | None = None
     seed: int = 0
     return_samples: bool = False
+    encoding: Literal["summary", "json", "raw"] = "summary"
 
 
 class ForecastResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`data` holds a JSON object per series: {"index", "mean", "quantiles"}, and "samples" if they were wanted."""
+    """`data` holds a JSON object per series: {"index", "mean", "quantiles"}, and "samples" if they were wanted; or the samples
+    of all.
+    """
 
     data: list[bytes]
 

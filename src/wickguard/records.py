@@ -42,7 +42,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class RawRequest:
-    """What the edge let in: a body under its byte limit, from a known caller, for a known route. media: its type."""
+    """What the edge let in: a body under its byte limit, from a known caller, for a known route. media: its type.
+
+    path: as it was asked for, where the route has a place for a name. json_bytes: how much of the body is JSON, as the head
+    spells it; "" for all of it.
+    """
 
     id: str
     route: str
@@ -52,6 +56,8 @@ class RawRequest:
     received_at: float
     media: str = "application/json"
     query: bytes = b""
+    path: str = ""
+    json_bytes: bytes = b""
 
 
 class Features(Protocol):
@@ -74,7 +80,8 @@ class Delivery(StrEnum):
 class Call:
     """A decoded request: typed, measured, inside the envelope. `payload` is what the worker gets, already encoded.
 
-    batch: calls with the same word could run as one job; "" for a call that runs alone.
+    batch: calls with the same word could run as one job; "" for a call that runs alone. note: what its endpoint needs again for
+    rendering, in its own encoding.
     """
 
     id: str
@@ -85,6 +92,7 @@ class Call:
     features: Features
     deadline: Deadline
     batch: str = ""
+    note: bytes = b""
     delivery: Delivery = Delivery.WHOLE
 
 

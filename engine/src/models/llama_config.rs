@@ -7,14 +7,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::field::{LARGEST, MOST_LAYERS, bounded, unsupported};
 use super::rotary_config::RotaryConfig;
 use crate::error::{Error, Result};
 use crate::kernels::attention::MOST_ROWS;
 use crate::kernels::packing::K_BLOCK;
-
-/// No dimension of a model that this engine serves is larger; products of three still fit 64 bits.
-const LARGEST: u64 = 1 << 20;
-const MOST_LAYERS: u64 = 1024;
 
 /// config.json as published; fields that inference does not need are ignored.
 #[derive(Deserialize)]
@@ -66,17 +63,6 @@ pub struct LlamaConfig {
 
 fn bad(what: impl std::fmt::Display) -> Error {
     Error::BadWeights(format!("config.json: {what}"))
-}
-
-fn unsupported(field: &str, seen: &str, accepted: &str) -> Error {
-    Error::Unsupported(format!("config.json: {field} is {seen}; this engine does {accepted}"))
-}
-
-fn bounded(field: &str, value: u64, most: u64) -> Result<usize> {
-    if value == 0 || value > most {
-        return Err(bad(format!("{field} is {value}; it must be 1 to {most}")));
-    }
-    usize::try_from(value).map_err(|_| bad(format!("{field} is {value}, too large here")))
 }
 
 /// One token id, or a list of them, or none, as `eos_token_id` is published.

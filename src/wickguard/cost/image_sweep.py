@@ -73,7 +73,7 @@ class ImageSweep:
 
     def _tensor(self, count: int, each_bytes: int) -> Point[Features]:
         values = bytes(count * each_bytes)
-        return Point(msgspec.msgpack.encode(PixelsPayload(values)), PixelFeatures(count, len(values)))
+        return Point(msgspec.msgpack.encode(PixelsPayload(values, "raw")), PixelFeatures(count, len(values)))
 
 
 def sweep_of(spec: ModelSpec, settings: image.ImageSettings, most_bytes: int) -> ImageSweep:

@@ -9,8 +9,6 @@ Series are counted from their raw bytes before a number of theirs is built. It m
 
 from __future__ import annotations
 
-import math
-import struct
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,15 +16,13 @@ import msgspec
 
 from wickguard.backend import ForecastResult
 from wickguard.dialect.decoding import MAX_REST_BYTES, decode
+from wickguard.dialect.numbers import pack
 from wickguard.dialect.structure import scan
-from wickguard.modality.series import LARGEST_VALUE
 from wickguard.rejection import Reason, Rejection
-from wickguard.units import KIB
 
 DEFAULT_QUANTILES = (0.1, 0.5, 0.9)
 MAX_QUANTILES = 99
 _Quantile = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_Value = Annotated[float, msgspec.Meta(ge=-LARGEST_VALUE, le=LARGEST_VALUE)]
 
 
 class ForecastRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,8 +68,6 @@ class ForecastTask:
 
 _REQUEST = msgspec.json.Decoder(ForecastRequest)
 _SKIMMED = msgspec.json.Decoder(_Skim)
-_ONE = msgspec.json.Decoder(list[_Value | None])
-_PIECE_BYTES = 16 * KIB
 _BETWEEN = b" \t\r\n,"
 
 
@@ -118,7 +112,7 @@ def _decode_series(data: bytes, limits: SeriesLimits) -> list[bytes] | Rejection
             unit="points", accepted=f"at most {limits.max_points} points in all",
         )  # fmt: skip
     if counts.brackets == 1:
-        one = _pack(data, "series")
+        one = pack(data, "f?", "series")
         return one if isinstance(one, Rejection) else [one]
     found: list[bytes] = []
     # The decoder has found the whole to be valid JSON: between the outer brackets there are lists, or what is refused here.
@@ -127,7 +121,7 @@ def _decode_series(data: bytes, limits: SeriesLimits) -> list[bytes] | Rejection
         end = data.find(b"]", start)
         if data.count(b"[", start + 1, end) or data[at:start].strip(_BETWEEN):
             break
-        one = _pack(data[start : end + 1], f"series[{len(found)}]")
+        one = pack(data[start : end + 1], "f?", f"series[{len(found)}]")
         if isinstance(one, Rejection):
             return one
         found.append(one)
@@ -137,22 +131,6 @@ def _decode_series(data: bytes, limits: SeriesLimits) -> list[bytes] | Rejection
             Reason.MALFORMED, "wrong type", "series", accepted="lists of numbers and nulls, not deeper ones"
         )
     return found
-
-
-def _pack(data: bytes, field: str) -> bytes | Rejection:
-    """One list of numbers as f32, a piece at a time: as objects they would take sixteen times the bytes of the body."""
-    packed = bytearray()
-    at, last = data.index(b"[") + 1, data.rindex(b"]")
-    while at < last:
-        cut = data.find(b",", min(at + _PIECE_BYTES, last), last)
-        end = last if cut < 0 else cut
-        values = decode(_ONE, b"[" + data[at:end] + b"]", field)
-        if isinstance(values, Rejection):
-            return values
-        present = (math.nan if value is None else value for value in values)
-        packed += struct.pack(f"<{len(values)}f", *present)
-        at = end + 1
-    return bytes(packed)
 
 
 def render(result: ForecastResult, usage: dict[str, int]) -> bytes:

@@ -27,8 +27,16 @@ class EmbedTask:
     dimensions: int | None = None
 
 
-class Dialect(Protocol):
-    """One API's spelling."""
+class Spelling(Protocol):
+    """How an API spells errors."""
+
+    def render_rejection(self, rejection: Rejection, request_id: str) -> tuple[bytes, bytes]:
+        """(content type, error body)."""
+        ...
+
+
+class Dialect(Spelling, Protocol):
+    """One API's spelling of embeddings."""
 
     def parse_embed(self, body: bytes, limits: InputLimits) -> EmbedTask | Rejection:
         """The task in `body`. Nothing beyond `limits` is ever built: it is refused from its raw bytes."""
@@ -36,8 +44,4 @@ class Dialect(Protocol):
 
     def render_embed(self, model: str, result: EmbedResult) -> bytes:
         """The success body."""
-        ...
-
-    def render_rejection(self, rejection: Rejection, request_id: str) -> tuple[bytes, bytes]:
-        """(content type, error body)."""
         ...

@@ -14,15 +14,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from wickguard import clock
-from wickguard.dialect import problem
+from wickguard import __version__, clock
+from wickguard.dialect import oip, problem
 from wickguard.dialect.openai_generation import failed
-from wickguard.dialect.task import Dialect
+from wickguard.dialect.task import Spelling
 from wickguard.guard import edge, quoting
 from wickguard.guard.answer import Answer, allowance_headers, refusal, send_answer
 from wickguard.guard.head import Head, Receive, Scope, Send
 from wickguard.guard.pipeline import Emit, Pipeline, Served
-from wickguard.guard.routes import Route, Service
+from wickguard.guard.routes import Route, Service, model_in
 from wickguard.guard.stream import EVENTS, Teller
 from wickguard.records import Delivery
 from wickguard.rejection import Reason, Rejection
@@ -58,7 +58,7 @@ class Surface:
     """What the application serves with, wired by serve.py."""
 
     pipeline: Pipeline
-    dialects: Mapping[str, Dialect]
+    dialects: Mapping[str, Spelling]
     render_models: Callable[[dict[str, int]], bytes]
     metrics: Metrics
     status: Status
@@ -126,7 +126,20 @@ class Application:
         body = decoder.render(served.call, served.result, route)
         usage = served.outcome.usage
         timing = f"cpu;dur={usage.cpu_s * 1e3:.2f}, run;dur={usage.wall_s * 1e3:.2f}, mem;desc={usage.peak_bytes}"
-        return Answer(200, body.data, body.content_type, [(b"server-timing", timing.encode())])
+        return Answer(200, body.data, body.content_type, [(b"server-timing", timing.encode()), *body.headers])
+
+    def _describe(self, request_id: str, route: Route, head: Head) -> Answer:
+        surface = self._surface
+        if route.service is Service.SERVER:
+            return Answer(200, oip.render_server(__version__))
+        backend = surface.pipeline.stages.backend
+        spec = backend.models.get(model_in(head.path))
+        if spec is None:
+            known = ", ".join(backend.models)
+            return self._turn_away(Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=known), request_id, route)
+        if route.service is Service.MODEL:
+            return Answer(200, oip.render_model(spec))
+        return _state("ready", surface.status.ready() and backend.ready(spec.name))
 
     def _turn_away(self, rejection: Rejection, request_id: str, route: Route | Rejection) -> Answer:
         # A refusal that the pipeline has not seen and so has not reported.
@@ -162,6 +175,8 @@ class Application:
             return self._turn_away(caller, request_id, route)
         if route.service is Service.METRICS:
             return Answer(200, surface.metrics.render(), CONTENT_TYPE.encode())
+        if route.service is not Service.MODELS:
+            return self._describe(request_id, route, head)
         return Answer(200, surface.render_models(surface.status.models()))
 
 

@@ -18,12 +18,14 @@ from msgspec import Meta
 from wickguard.deadline import Deadline
 from wickguard.errors import SettingError
 from wickguard.guard.head import Head, Receive
-from wickguard.guard.routes import ROUTES, Route
+from wickguard.guard.routes import NO_MEDIA, ROUTES, Route, match
 from wickguard.rejection import Reason, Rejection
 from wickguard.setting import check
 from wickguard.units import GIB, KIB, MIB
 
 TIMEOUT_HEADER = b"x-request-timeout-ms"
+# Of the Open Inference Protocol: so many bytes of the body are JSON, the rest is raw.
+JSON_LENGTH_HEADER = b"inference-header-content-length"
 # Values nobody needs in a head of an inference request; RFC 9110 lets a server refuse an Expect it does not know (417).
 _CONTINUE = b"100-continue"
 
@@ -150,7 +152,7 @@ def find_route(head: Head, settings: EdgeSettings) -> Route | Rejection:
         )  # fmt: skip
     if len(head.values(b"host")) > 1:
         return Rejection(Reason.MALFORMED, "it must come once", "Host")
-    route = ROUTES.get(head.path)
+    route = match(head.path)
     if route is None:
         return Rejection(Reason.UNKNOWN_ROUTE, "", accepted=", ".join(ROUTES))
     if head.method != route.method:
@@ -169,8 +171,8 @@ def screen(head: Head, route: Route, settings: EdgeSettings) -> Rejection | None
     if head.one(b"range") is not None:
         return Rejection(Reason.UNSUPPORTED_FIELD, "ranges make no sense here", "Range", accepted="no Range header")
     media = [value.split(b";")[0].strip().lower() for value in head.values(b"content-type")]
-    if len(media) != 1 or media[0] not in route.media:
-        accepted = b", ".join(route.media).decode()
+    if len(media) > 1 or (media or [NO_MEDIA])[0] not in route.media:
+        accepted = b", ".join(name for name in route.media if name != NO_MEDIA).decode()
         return Rejection(Reason.UNSUPPORTED_MEDIA_TYPE, "", "Content-Type", accepted=accepted)
     return _check_length(head, settings)
 

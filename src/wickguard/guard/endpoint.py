@@ -20,6 +20,7 @@ class Body:
 
     data: bytes
     content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Endpoint(Protocol):

@@ -29,7 +29,7 @@ from wickguard import clock
 from wickguard.backend import Backend
 from wickguard.guard.admit import Admission, Allowance, Prospect
 from wickguard.guard.decode import Decoder
-from wickguard.guard.edge import BodyReader, EdgeSettings, InFlight, find_deadline, screen
+from wickguard.guard.edge import JSON_LENGTH_HEADER, BodyReader, EdgeSettings, InFlight, find_deadline, screen
 from wickguard.guard.execute import execute
 from wickguard.guard.head import Head, Receive
 from wickguard.guard.identity import Identity
@@ -165,7 +165,10 @@ class Pipeline:
                 return body
             media = (head.one(b"content-type") or b"").split(b";")[0].strip().lower().decode("latin-1")
             path = journey.route.path
-            raw = RawRequest(journey.id, path, caller, body, due, journey.started, media, head.query)
+            json_bytes = head.one(JSON_LENGTH_HEADER) or b""
+            raw = RawRequest(
+                journey.id, path, caller, body, due, journey.started, media, head.query, head.path, json_bytes
+            )
             return await self._from_body(journey, raw, receive)
         finally:
             reader.close()

@@ -14,7 +14,7 @@ import msgspec
 from wickguard.dialect.decoding import decode
 from wickguard.dialect.openai import particulars
 from wickguard.guard.admit import Allowance, Prospect
-from wickguard.guard.routes import ROUTES, Route, Service
+from wickguard.guard.routes import ROUTES, Route, Service, match
 from wickguard.records import Call, Cost, Quote, RawRequest
 from wickguard.rejection import Reason, Rejection
 
@@ -34,11 +34,11 @@ def unwrap(raw: RawRequest) -> tuple[RawRequest, Route] | Rejection:
     asked = decode(_REQUEST, raw.body)
     if isinstance(asked, Rejection):
         return asked
-    route = ROUTES.get(asked.route)
+    route = match(asked.route)
     if route is None or not route.inference or route.service is Service.QUOTE:
         priced = [path for path, found in ROUTES.items() if found.inference and found.service is not Service.QUOTE]
         return Rejection(Reason.UNKNOWN_ROUTE, "nothing to quote", "route", accepted=", ".join(priced))
-    return dataclasses.replace(raw, route=route.path, body=bytes(asked.request)), route
+    return dataclasses.replace(raw, route=route.path, path=asked.route, body=bytes(asked.request)), route
 
 
 def render(call: Call, quote: Quote, prospect: Prospect, allowance: Allowance | None) -> bytes:

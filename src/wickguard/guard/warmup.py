@@ -28,7 +28,7 @@ def warm_up(spec: ModelSpec) -> tuple[bytes, float]:
         shape = spec.image
         count = max(1, min(_MOST_IMAGES, math.ceil(_IMAGE_FLOPS / shape.flops)))
         values = bytes(count * 3 * shape.height * shape.width * _F32)
-        return msgspec.msgpack.encode(PixelsPayload(values)), float(count * shape.flops)
+        return msgspec.msgpack.encode(PixelsPayload(values, "raw")), float(count * shape.flops)
     if spec.series is not None:
         seen = series.Reach(spec.series.context, spec.series.piece)
         features = series.measure([seen.context], seen.piece, spec.series.samples, seen)

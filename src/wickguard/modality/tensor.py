@@ -68,6 +68,16 @@ def check_bytes(datatype: str, shape: Sequence[int], data: bytes, field: str) ->
     return None
 
 
+def mismatch(seen: int, count: int, field: str) -> Rejection:
+    """The refusal of a tensor whose shape is not that of its data."""
+    return _refuse("shape and data differ in size", f"{field}.shape", seen=seen, limit=count, unit="elements")
+
+
+def widened(values: Sequence[float]) -> bytes:
+    """32-bit integers as 64-bit ones, little-endian."""
+    return array("q", values).tobytes()
+
+
 def numbers(datatype: str, data: bytes) -> Sequence[float]:
     """The elements of little-endian data whose size was checked."""
     found: array[float] = array(_TYPECODES[datatype])

@@ -123,6 +123,20 @@ def test_deep_picture_is_classified_within_its_bound_when_it_has_64_bits_per_pix
     assert found == digits.classify([plain.getvalue()], max_pixels=900 * 900)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_first_frame_counts_when_a_picture_is_animated(digits: engine.Classifier, kind: str) -> None:
+    """What comes after it is not decoded, and takes no memory."""
+    frames = [Image.new("RGB", (400, 300), colour) for colour in ((200, 30, 30), (0, 0, 0), (255, 255, 255))]
+    animated, still = io.BytesIO(), io.BytesIO()
+    frames[0].save(animated, kind, save_all=True, append_images=frames[1:], lossless=True)
+    frames[0].save(still, "PNG")
+    base = engine.ledger().current
+    engine.reset_peak()
+    found = digits.classify([animated.getvalue()], max_pixels=400 * 300)
+    assert engine.ledger().peak - base <= digits.peak_bytes(1, len(animated.getvalue()), 300, 400)
+    assert found == digits.classify([still.getvalue()], max_pixels=400 * 300)
+
+
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "webp lossless"])
 def test_picture_is_refused_before_its_pixels_exist_when_it_is_larger_than_granted(
     digits: engine.Classifier, kind: str

@@ -13,6 +13,7 @@ import msgspec
 import wickguard_engine as engine
 
 from wickguard.backend import ClassifyPayload, ClassifyResult, ImageShape, LogitsResult, PixelsPayload
+from wickguard.workers.tasks.embed import as_numbers
 
 _PAYLOAD = msgspec.msgpack.Decoder(ClassifyPayload | PixelsPayload)
 
@@ -29,7 +30,8 @@ def run(model: engine.Classifier, payload: bytes) -> bytes:
     """One job. Raises engine.EngineError."""
     job = _PAYLOAD.decode(payload)
     if isinstance(job, PixelsPayload):
-        return msgspec.msgpack.encode(LogitsResult(model.classify_pixels(job.pixel_values)))
+        logits = model.classify_pixels(job.pixel_values)
+        return msgspec.msgpack.encode(LogitsResult(as_numbers(logits)[1:-1] if job.encoding == "json" else logits))
     logits = model.classify([job.image], max_pixels=job.max_pixels)
     likeliest = rank(struct.unpack(f"<{len(logits) // 4}f", logits), job.top_k)
     found = [{"index": index, "label": model.labels[index], "score": score} for index, score in likeliest]

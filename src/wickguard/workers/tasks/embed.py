@@ -27,7 +27,9 @@ def describe(model: engine.Embedder) -> dict[str, object]:
 def run(model: engine.Embedder, payload: bytes) -> bytes:
     """One job. Raises Refused, or engine.EngineError."""
     job = _PAYLOAD.decode(payload)
-    found = model.embed(_alike(job.inputs), truncate=job.truncate, normalize=job.normalize)
+    found = model.embed(
+        _alike(job.inputs), truncate=job.truncate, normalize=job.normalize, special_tokens=job.special_tokens
+    )
     width = len(found.data) // len(found.tokens)
     rows = (found.data[start : start + width] for start in range(0, len(found.data), width))
     fragment = as_base64 if job.encoding == "base64" else as_numbers

@@ -13,6 +13,7 @@ import msgspec
 import wickguard_engine as engine
 
 from wickguard.backend import ForecastPayload, ForecastResult, SeriesShape
+from wickguard.workers.tasks.embed import as_numbers
 
 _PAYLOAD = msgspec.msgpack.Decoder(ForecastPayload)
 
@@ -40,6 +41,9 @@ def run(model: engine.Forecaster, payload: bytes) -> bytes:
         top_p=job.top_p,
         seed=job.seed,
     )
+    if job.encoding != "summary":
+        samples = as_numbers(drawn)[1:-1] if job.encoding == "json" else drawn
+        return msgspec.msgpack.encode(ForecastResult([samples]))
     size = 4 * job.num_samples * job.horizon
     found = [_one(index, drawn[index * size : (index + 1) * size], job) for index in range(len(job.series))]
     return msgspec.msgpack.encode(ForecastResult(found))

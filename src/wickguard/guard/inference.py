@@ -1,0 +1,264 @@
+"""The tensor endpoint: requests of the Open Inference Protocol become calls for whatever model they name.
+
+Decides which tensors a model takes and whether their shapes are its own: exact ones, nothing is broadcast or padded. Promises
+law 7, and the same limits as the other doors to the same model. It must not know prices, queues or processes.
+"""
+
+from __future__ import annotations
+
+import binascii
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from wickguard.backend import (
+    EmbedPayload,
+    EmbedResult,
+    ForecastPayload,
+    ForecastResult,
+    LogitsResult,
+    ModelSpec,
+    PixelsPayload,
+    Task,
+)
+from wickguard.dialect import oip
+from wickguard.guard.embedding import token_bound
+from wickguard.guard.endpoint import Body
+from wickguard.guard.forecasting import reach
+from wickguard.guard.routes import model_in
+from wickguard.modality import series, tensor, text
+from wickguard.records import Call, Features, RawRequest
+from wickguard.rejection import Reason, Rejection
+
+_EMBEDDED = msgspec.msgpack.Decoder(EmbedResult)
+_LOGITS = msgspec.msgpack.Decoder(LogitsResult)
+_SAMPLES = msgspec.msgpack.Decoder(ForecastResult)
+_ENCODER = msgspec.msgpack.Encoder()
+# Images in one request; each is as large as the model sees it.
+MAX_IMAGES = 64
+
+
+class _Note(msgspec.Struct, frozen=True, array_like=True):
+    """What rendering needs again: the id, whether the output is raw, and its shape."""
+
+    id: str
+    binary: bool
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a request amounts to."""
+
+    payload: msgspec.Struct
+    features: Features
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The envelopes that hold at the other doors too."""
+
+    text: text.TextSettings
+    series: series.SeriesSettings
+
+
+_NOTES = msgspec.msgpack.Decoder(_Note)
+
+
+class Inference:
+    """Tensors for the models that are loaded (see endpoint.Endpoint)."""
+
+    def __init__(self, models: Mapping[str, ModelSpec], limits: Limits) -> None:
+        self._models = models
+        self._limits = limits
+        self._settings = limits.text
+
+    def decode(self, raw: RawRequest, dialect: str) -> Call | Rejection:
+        """See Endpoint."""
+        spec = self._models.get(model_in(raw.path))
+        if spec is None:
+            return Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=", ".join(self._models))
+        inputs, outputs = oip.signature(spec)
+        if not inputs:
+            return Rejection(Reason.UNKNOWN_MODEL, f"models that {spec.task} have routes of their own", "model")
+        task = oip.parse(raw.body, raw.json_bytes)
+        if isinstance(task, Rejection):
+            return task
+        refusal = _check_names(task, inputs, outputs)
+        if refusal is not None:
+            return refusal
+        work = self._work(task, spec)
+        if isinstance(work, Rejection):
+            return work
+        return Call(
+            id=raw.id,
+            route=raw.route,
+            caller=raw.caller,
+            model=spec.name,
+            payload=_ENCODER.encode(work.payload),
+            features=work.features,
+            deadline=raw.deadline,
+            note=_ENCODER.encode(_Note(task.id, task.binary, work.shape)),
+        )
+
+    def render(self, call: Call, result: bytes, dialect: str) -> Body:
+        """See Endpoint."""
+        note, spec = _NOTES.decode(call.note), self._models[call.model]
+        output = oip.signature(spec)[1][0]
+        if spec.task is Task.EMBED:
+            vectors = _EMBEDDED.decode(result).vectors
+            parts = [binascii.a2b_base64(one[1:-1]) if note.binary else one[1:-1] for one in vectors]
+            data = (b"" if note.binary else b",").join(parts)
+        elif spec.task is Task.FORECAST:
+            data = _SAMPLES.decode(result).data[0]
+        else:
+            data = _LOGITS.decode(result).logits
+        shaped = oip.Named(output.name, output.datatype, note.shape)
+        body, size = oip.render(call.model, note.id, shaped, data, binary=note.binary)
+        if not note.binary:
+            return Body(body)
+        return Body(body, oip.BINARY, ((oip.JSON_LENGTH_HEADER, b"%d" % size),))
+
+    def _work(self, task: oip.InferTask, spec: ModelSpec) -> _Work | Rejection:
+        if spec.task is Task.FORECAST:
+            return _forecast(task, spec, self._limits.series)
+        if not task.parameters.plain:
+            return Rejection(Reason.UNKNOWN_FIELD, "this model takes no parameters", "parameters")
+        return self._embed(task, spec) if spec.task is Task.EMBED else _classify(task, spec)
+
+    def _embed(self, task: oip.InferTask, spec: ModelSpec) -> _Work | Rejection:
+        bound, found = token_bound(spec), task.inputs.get("text")
+        if (found is None) == ("input_ids" not in task.inputs) or (found is not None and len(task.inputs) > 1):
+            return Rejection(Reason.MALFORMED, "ask with input_ids and attention_mask, or with text", "inputs")
+        inputs = self._ids(task, spec) if found is None else _texts(found)
+        if isinstance(inputs, Rejection):
+            return inputs
+        if found is None:
+            # These bring their special tokens along.
+            bound = text.TokenBound(bound.max_tokens, 0, bound.expansion, bound.vocab)
+        refusal = text.check(inputs, self._settings, bound, "inputs")
+        if refusal is not None:
+            return refusal
+        encoding = "base64" if task.binary else "float"
+        payload = EmbedPayload(list(inputs), self._settings.truncate, True, encoding, found is not None)  # type: ignore[arg-type]
+        return _Work(payload, text.measure(inputs, bound), (len(inputs), spec.dimensions))
+
+    def _ids(self, task: oip.InferTask, spec: ModelSpec) -> list[list[int]] | Rejection:
+        """The rows of input_ids without their padding."""
+        ids = task.inputs["input_ids"]
+        if len(ids.shape) != 2:
+            return _wrong_shape("input_ids", ids.shape, (-1, -1))
+        rows, columns = ids.shape
+        if rows > self._settings.max_inputs:
+            return text.too_many_inputs(rows, self._settings.max_inputs, "input_ids")
+        if columns > spec.max_tokens:
+            return text.too_many_tokens(columns, spec.max_tokens, "input_ids")
+        lengths = [columns] * rows
+        mask, types = task.inputs.get("attention_mask"), task.inputs.get("token_type_ids")
+        for name, other in (("attention_mask", mask), ("token_type_ids", types)):
+            if other is not None and other.shape != ids.shape:
+                return _wrong_shape(name, other.shape, ids.shape)
+        if types is not None and types.data.strip(b"\0"):
+            return Rejection(
+                Reason.UNSUPPORTED_FIELD, "all tokens are of the first type", "token_type_ids", accepted="zeros"
+            )
+        if mask is not None:
+            found = [_length(mask.data[at : at + columns * 8]) for at in range(0, len(mask.data), columns * 8)]
+            if None in found:
+                return Rejection(
+                    Reason.UNSUPPORTED_FIELD, "each row must be ones, at least one, and then zeros", "attention_mask",
+                    accepted="padding at the end",
+                )  # fmt: skip
+            lengths = [length for length in found if length is not None]
+        whole = tensor.numbers("INT64", ids.data)
+        starts = range(0, len(whole), columns)
+        cut = [
+            [int(value) for value in itertools.islice(whole, start, start + n)]
+            for start, n in zip(starts, lengths, strict=True)
+        ]
+        if min(map(min, cut)) < 0:
+            return Rejection(
+                Reason.OUT_OF_ENVELOPE, "a token id is negative", "input_ids", limit=0, seen=min(map(min, cut))
+            )
+        return cut
+
+
+def _check_names(task: oip.InferTask, inputs: list[oip.Named], outputs: list[oip.Named]) -> Rejection | None:
+    taken = {one.name: one for one in inputs}
+    for name, given in task.inputs.items():
+        if name not in taken:
+            return Rejection(
+                Reason.UNKNOWN_FIELD, "the model takes no such tensor", "inputs", accepted=", ".join(taken)
+            )
+        if given.datatype != taken[name].datatype:
+            return Rejection(
+                Reason.UNSUPPORTED_FIELD, f"{name} has another type", "inputs", accepted=taken[name].datatype
+            )
+    made = [one.name for one in outputs]
+    if task.outputs is not None and set(task.outputs) != set(made):
+        return Rejection(Reason.UNKNOWN_FIELD, "the model makes no such tensor", "outputs", accepted=", ".join(made))
+    return None
+
+
+def _classify(task: oip.InferTask, spec: ModelSpec) -> _Work | Rejection:
+    shape, pixels = spec.image, task.inputs["pixel_values"]
+    if shape is None:
+        raise AssertionError(f"{spec.name} takes no pictures")
+    if pixels.shape[1:] != (3, shape.height, shape.width):
+        return _wrong_shape("pixel_values", pixels.shape, (-1, 3, shape.height, shape.width))
+    images = pixels.shape[0]
+    if images > MAX_IMAGES:
+        return text.too_many_inputs(images, MAX_IMAGES, "pixel_values")
+    refusal = tensor.finite(tensor.numbers("FP32", pixels.data), "pixel_values")
+    if refusal is not None:
+        return refusal
+    payload = PixelsPayload(pixels.data, "raw" if task.binary else "json")
+    return _Work(payload, tensor.PixelFeatures(images, len(pixels.data)), (images, len(shape.labels)))
+
+
+def _forecast(task: oip.InferTask, spec: ModelSpec, settings: series.SeriesSettings) -> _Work | Rejection:
+    shape, given, asked = spec.series, task.inputs["series"], task.parameters
+    if shape is None:
+        raise AssertionError(f"{spec.name} takes no series")
+    if len(given.shape) != 2:
+        return _wrong_shape("series", given.shape, (-1, -1))
+    rows, points = given.shape
+    horizon = shape.piece if asked.horizon is None else asked.horizon
+    samples = shape.samples if asked.num_samples is None else asked.num_samples
+    lengths = [points] * min(rows, settings.max_series + 1)
+    refusal = series.check(lengths, horizon, samples, settings)
+    if refusal is not None:
+        return refusal
+    cut = [given.data[at : at + 4 * points] for at in range(0, len(given.data), 4 * points)]
+    payload = ForecastPayload(
+        cut, horizon, samples, [], asked.temperature, asked.top_k, asked.top_p, asked.seed or 0,
+        encoding="raw" if task.binary else "json",
+    )  # fmt: skip
+    return _Work(payload, series.measure(lengths, horizon, samples, reach(shape)), (rows, samples, horizon))
+
+
+def _texts(found: oip.Tensor) -> list[str] | Rejection:
+    if len(found.shape) != 1:
+        return _wrong_shape("text", found.shape, (-1,))
+    try:
+        return [one.decode() for one in found.texts]
+    except UnicodeDecodeError:
+        return Rejection(Reason.MALFORMED, "it is not valid UTF-8", "text")
+
+
+def _length(row: bytes) -> int | None:
+    """How many ones a row of a mask has; None unless the rest are zeros."""
+    ones = row.count(_ONE)
+    return ones if ones and row == _ONE * ones + bytes(len(row) - len(_ONE) * ones) else None
+
+
+_ONE = (1).to_bytes(8, "little")
+
+
+def _wrong_shape(name: str, seen: tuple[int, ...], wanted: tuple[int, ...]) -> Rejection:
+    spelled = "x".join("n" if size < 0 else str(size) for size in wanted)
+    detail = f"{name} has shape {'x'.join(map(str, seen))}"
+    return Rejection(Reason.OUT_OF_ENVELOPE, detail, name, accepted=spelled)
