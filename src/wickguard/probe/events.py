@@ -52,7 +52,7 @@ class _Event(msgspec.Struct, frozen=True, tag_field="event", omit_defaults=True)
     at_s: float
 
 
-class Started(_Event, tag="started"):
+class Started(_Event, frozen=True, tag="started"):
     """The run began. limits: what the target says of itself (max_inputs, max_bytes, max_tokens), where it does.
 
     channels: which costs can be read besides latency. began: UTC, ISO 8601.
@@ -72,7 +72,7 @@ class Started(_Event, tag="started"):
     channels: tuple[str, ...] = ()
 
 
-class Planned(_Event, tag="planned"):
+class Planned(_Event, frozen=True, tag="planned"):
     """A case that will run, or will not (`skip` says why). requests, bytes: the most that it will send."""
 
     case: str
@@ -87,7 +87,7 @@ class Planned(_Event, tag="planned"):
     skip: str = ""
 
 
-class Sampled(_Event, tag="sampled"):
+class Sampled(_Event, frozen=True, tag="sampled"):
     """One measured trace or canary request.
 
     status: 0 when the connection failed. latency_s: first byte sent to last byte received, or to the failure.
@@ -116,7 +116,7 @@ class Point(msgspec.Struct, frozen=True):
     high: float
 
 
-class CurveFitted(_Event, tag="curve_fitted"):
+class CurveFitted(_Event, frozen=True, tag="curve_fitted"):
     """What a feature costs. channel: latency_s, cpu_s or memory_bytes. points: what the fit was made from, by size.
 
     twin: the same for the benign twin, when there is one. fixed: features that were held, in words ("inputs=1").
@@ -131,7 +131,7 @@ class CurveFitted(_Event, tag="curve_fitted"):
     fixed: str = ""
 
 
-class LimitDerived(_Event, tag="limit_derived"):
+class LimitDerived(_Event, frozen=True, tag="limit_derived"):
     """A limit that follows from the curve: the largest size inside deadline, memory and 0.8 of the first cliff."""
 
     feature: str
@@ -139,7 +139,7 @@ class LimitDerived(_Event, tag="limit_derived"):
     reason: str
 
 
-class CaseFinished(_Event, tag="case_finished"):
+class CaseFinished(_Event, frozen=True, tag="case_finished"):
     """A case is over. reason: one sentence, for `unclear` and `skipped`, and why it stopped early. sizes: those reached."""
 
     case: str
@@ -151,13 +151,13 @@ class CaseFinished(_Event, tag="case_finished"):
     sizes: tuple[int, ...] = ()
 
 
-class Found(_Event, tag="found"):
+class Found(_Event, frozen=True, tag="found"):
     """A finding, confirmed."""
 
     finding: Finding
 
 
-class Ended(_Event, tag="ended"):
+class Ended(_Event, frozen=True, tag="ended"):
     """The run is over. worst: the highest severity found, None when there is no finding."""
 
     reason: EndReason

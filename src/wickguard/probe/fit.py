@@ -170,9 +170,7 @@ def _power(size: float, exponent: float) -> float:
 
 def _fit_power(xs: list[float], ys: list[float]) -> tuple[float, float, float, _Candidate]:
     # Profile likelihood: the interval is every exponent whose best curve is not significantly worse than the best.
-    tried: list[tuple[float, _Candidate]] = []
-    for exponent in _EXPONENTS:
-        tried.append((exponent, _solve(xs, ys, _Shape(exponent), parameters=3)))
+    tried = [(exponent, _solve(xs, ys, _Shape(exponent), parameters=3)) for exponent in _EXPONENTS]
     at, best = min(tried, key=lambda item: item[1].loss)
     freedom = max(1, len(xs) - 3)
     allowed = max(best.loss, len(xs) * (NOISE / 3) ** 2) * (1 + _F90 / freedom)
@@ -190,14 +188,10 @@ class _Shape:
 
 def _fit_exponential(xs: list[float], ys: list[float]) -> tuple[float, _Candidate]:
     span = xs[-1] - xs[0]
-    best: tuple[float, _Candidate] | None = None
-    for step in range(1, 81):
-        rate = 0.5 * step / span
-        candidate = _solve([x - xs[-1] for x in xs], ys, _Growth(rate), parameters=3)
-        if best is None or candidate.loss < best[1].loss:
-            best = rate, candidate
-    assert best is not None
-    rate, shifted = best
+    shifted_xs = [x - xs[-1] for x in xs]
+    rates = [0.5 * step / span for step in range(1, 81)]
+    tried = [(rate, _solve(shifted_xs, ys, _Growth(rate), parameters=3)) for rate in rates]
+    rate, shifted = min(tried, key=lambda item: item[1].loss)
     # The shape was taken relative to the last size, so that it can't overflow; the scale moves back.
     scale = shifted.scale * math.exp(max(-rate * xs[-1], -700.0))
     return rate, _Candidate(shifted.fixed, scale, shifted.loss, 3)
