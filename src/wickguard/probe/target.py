@@ -230,12 +230,19 @@ class _Discovery:
                 "/embed": spelling.tei_embed,
                 f"{prefix}/embed": spelling.tei_embed,
             }
-        document = await self._document("/openapi.json")
-        if isinstance(document, dict):
-            for path in document.get("paths", {}):
-                writer = spelling.from_schema(document, path)
-                if writer is not None and "{" not in path:
-                    candidates.setdefault(path, writer)
+        own = trial.writers[trial.path]
+        document = await self._document("/openapi.json") if isinstance(own, spelling.FieldWriter) else None
+        described: dict[str, Any] = document if isinstance(document, dict) else {}
+        for path in described.get("paths", {}):
+            other = spelling.from_schema(described, path)
+            # Only what takes the same field does the same work; anything else might do harm.
+            if (
+                other is not None
+                and isinstance(own, spelling.FieldWriter)
+                and other.name == own.name
+                and "{" not in path
+            ):
+                candidates[path] = other
         found = []
         model = trial.model or (await self._first_model() if await self._document("/v1/models") else "")
         for path, writer in candidates.items():

@@ -86,15 +86,18 @@ class Connection:
         self._writer: asyncio.StreamWriter | None = None
         self._opened = 0.0
 
-    async def exchange(self, step: Step, timeout_s: float) -> Answer:
-        """Send `step` and note what becomes of it; at most `timeout_s` plus the step's own `hold_s`."""
+    async def exchange(self, step: Step, timeout_s: float, body: list[bytes] | None = None) -> Answer:
+        """Send `step` and note what becomes of it; at most `timeout_s` plus the step's own `hold_s`.
+
+        body: takes the pieces of the answer's body, where all of it is wanted.
+        """
         answer = Answer()
         started = now()
         try:
             async with asyncio.timeout(timeout_s + step.hold_s + _pacing_s(step)):
                 await self._open()
                 started = now()
-                await self._run(step, answer)
+                await self._run(step, answer, body)
         except TimeoutError:
             answer.error = "timeout"
         except ConnectionRefusedError:
@@ -133,13 +136,13 @@ class Connection:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._opened = now()
 
-    async def _run(self, step: Step, answer: Answer) -> None:
+    async def _run(self, step: Step, answer: Answer, body: list[bytes] | None) -> None:
         reader, writer = self._reader, self._writer
         if reader is None or writer is None:
             raise ConnectionResetError
         head = self._head(step)
         first = now()
-        progress = _Progress(first)
+        progress = _Progress(first, body)
         writing = asyncio.create_task(_write(writer, head, step, progress))
         try:
             if step.reading is Reading.HANG_UP:
@@ -190,6 +193,7 @@ class Connection:
 @dataclass(slots=True)
 class _Progress:
     started: float
+    wanted: list[bytes] | None = None
     body_bytes: int = 0
     finished: float | None = None
 
@@ -242,6 +246,8 @@ async def _parse(
             answer.taken_bytes = progress.body_bytes
         elif isinstance(event, h11.Data):
             _keep(answer, bytes(event.data))
+            if progress.wanted is not None:
+                progress.wanted.append(bytes(event.data))
             if answer.response_bytes > MAX_RESPONSE_BYTES:
                 return
         elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
