@@ -99,3 +99,7 @@ class Series:
         """The least of the repeats at a size."""
         points = self.points([size], read, twin)
         return points[0].value if points else None
+
+
+# Channels for which a curve is drawn, and how they are called in events.
+CHANNELS: dict[str, Reader] = {"latency_s": latency, "cpu_s": tree_cpu, "memory_bytes": growth}

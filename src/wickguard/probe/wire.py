@@ -27,6 +27,7 @@ KEPT_BYTES = 4 * KIB
 _PIECE_BYTES = 64 * KIB
 # A small send buffer, so that "taken" means taken by the target's side and not by our own kernel.
 _SEND_BUFFER_BYTES = 64 * KIB
+_QUIET_S = 0.3
 
 
 @dataclass(slots=True)
@@ -150,8 +151,10 @@ class Connection:
                 answer.latency_s = now() - first
                 return
             if step.reading is Reading.NOTHING:
-                await asyncio.wait([writing], timeout=step.hold_s)
-                await asyncio.sleep(max(0.0, step.hold_s - (now() - first)))
+                await asyncio.sleep(step.hold_s)
+                answer.kept_open = await _still_open(reader)
+                answer.latency_s, answer.taken_bytes = now() - first, progress.body_bytes
+                return
             await self._read(step, answer, progress, reader)
         finally:
             writing.cancel()
@@ -252,6 +255,23 @@ async def _parse(
                 return
         elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
             return
+
+
+async def _still_open(reader: asyncio.StreamReader) -> bool:
+    """Whether the target has kept a connection whose answer nobody read; what it buffered is read now, to see the end."""
+    read_bytes = 0
+    try:
+        while read_bytes < MAX_RESPONSE_BYTES:
+            async with asyncio.timeout(_QUIET_S):
+                data = await reader.read(_PIECE_BYTES)
+            if not data:
+                return False
+            read_bytes += len(data)
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        return False
+    return True
 
 
 async def _receive(reader: asyncio.StreamReader, deadline: float | None) -> bytes | None:
