@@ -20,6 +20,7 @@ from wickguard.guard.identity import add_key
 from wickguard.models import demo_models, resolve
 from wickguard.policy.load import load
 from wickguard.policy.schema import Policy
+from wickguard.probe import command as probe_command
 from wickguard.serve import Options, Running, serve_until_signal
 from wickguard.units import format_bytes
 
@@ -55,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("file", type=Path)
     add.add_argument("tenant")
     add.set_defaults(run=_add_key)
+    probe = commands.add_parser("probe", help="find out what an endpoint can be made to spend")
+    probe_command.add_arguments(probe)
+    probe.set_defaults(run=probe_command.run)
     return parser
 
 

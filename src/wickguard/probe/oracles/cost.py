@@ -10,7 +10,7 @@ from wickguard.probe.case import Case
 from wickguard.probe.finding import Oracle
 from wickguard.probe.fit import Family, Fit, fit
 from wickguard.probe.oracles.suspicion import MATTERS_S, Suspicion
-from wickguard.probe.series import Reader, Series, cpu, latency
+from wickguard.probe.series import Reader, Series, cpu, latency, tokens
 from wickguard.units import KIB, format_bytes, format_seconds
 
 # By so much the lower end of an exponent's interval may stay below the bound that the exponent itself exceeds.
@@ -106,7 +106,9 @@ def twin(case: Case, series: Series) -> Suspicion | None:
         theirs = series.median(size, read, twin=True)
         if mine is None or theirs is None or not all(item.accepted for item in series.twin[size]):
             continue
-        ratio = mine / max(theirs, 1e-4)
+        # What the target counts as tokens it can charge: only cost beyond its own count is amplification.
+        counted = (series.least(size, tokens) or 0.0) / max(1.0, series.median(size, tokens, twin=True) or 0.0)
+        ratio = mine / max(theirs, 1e-4) / max(1.0, counted if series.least(size, tokens) else 1.0)
         if ratio > case.expect.twin_ratio and mine - theirs > MATTERS_S:
             evidence = (
                 f"{format_seconds(mine)} against {format_seconds(theirs)} for a benign request of about the same bytes "
