@@ -42,7 +42,7 @@ class Tensor(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    data: list[float] | list[list[float]]
+    data: list[float | list[float]]
 
 
 class Inference(msgspec.Struct):
