@@ -21,7 +21,7 @@ MANIFEST = Manifest(
     defect="spraying identities evicts a debt from the limiter, and the debtor starts afresh",
     twin="a debt is never evicted; identities without room share one bucket",
     cases=("E03",),
-    oracles=("EQV",),
+    oracles=("equivalence",),
     cwe=(799, 770),
     pattern="F8",
 )

@@ -17,8 +17,8 @@ MANIFEST = Manifest(
     name="orphaned_work",
     defect="work goes on after the client has left",
     twin="work stops when the client leaves",
-    cases=("P30", "G23", "E18"),
-    oracles=("PST", "CAN"),
+    cases=("P30",),
+    oracles=("collateral", "recovery"),
     cwe=(404,),
     pattern="F4",
 )

@@ -291,7 +291,7 @@ CASES = (
     _json_case(
         "T01", "Inputs beyond the limit are read and computed before they are refused", "bytes of one input",
         geometric(8 * KIB, 2 * MIB, 6),
-        attack=texts(lambda n: [prose(n)]), oracles=frozenset({Oracle.RETRY, Oracle.STATUS, Oracle.STALL}), dialects=TEXT,
-        taxonomy=taxonomy("L T34.1 770 408"), remedy="check sizes before tokenising, and refuse with 413 or 422",
+        attack=texts(lambda n: [prose(n)]), oracles=frozenset({Oracle.EARLY, Oracle.RETRY, Oracle.STATUS, Oracle.STALL}),
+        dialects=TEXT, taxonomy=taxonomy("L T34.1 770 408"), remedy="check sizes before tokenising, and refuse with 413 or 422",
     ),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from wickguard.probe.cases.payload import (
     SERVED_OR_REFUSED,
     each,
     head,
+    place,
     prose,
     raw,
     taxonomy,
@@ -103,12 +104,12 @@ def _trailers(target: Spelling, size: int, chance: random.Random) -> Trace:
 
 def _endless(target: Spelling, size: int, chance: random.Random) -> Trace:
     # Without a Content-Length nothing but counting can stop it.
-    request = target.request([prose(size)])
+    request = place(target, b'"%b"' % prose(size).encode())
     return Trace((Step(request, pace=Pace(piece_bytes=64 * KIB, gap_s=0.002, chunked=True), label="chunked"),))
 
 
 def _declared(target: Spelling, size: int, chance: random.Random) -> Trace:
-    request = target.request([prose(size)])
+    request = place(target, b'"%b"' % prose(size).encode())
     return Trace((Step(request, pace=Pace(piece_bytes=64 * KIB, gap_s=0.002), label="declared"),))
 
 
