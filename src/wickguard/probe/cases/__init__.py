@@ -6,12 +6,20 @@ Decides the order in which they run: ordinary requests first, what may hurt last
 from __future__ import annotations
 
 from wickguard.probe.case import Case, Risk
-from wickguard.probe.cases import codings, documents, framing, identities, tensors, writings
+from wickguard.probe.cases import codings, connections, documents, framing, identities, tensors, writings
 
 _ORDER = list(Risk)
 CATALOGUE: tuple[Case, ...] = tuple(
     sorted(
-        (*documents.CASES, *writings.CASES, *tensors.CASES, *framing.CASES, *codings.CASES, *identities.CASES),
+        (
+            *documents.CASES,
+            *writings.CASES,
+            *tensors.CASES,
+            *framing.CASES,
+            *codings.CASES,
+            *connections.CASES,
+            *identities.CASES,
+        ),
         key=lambda case: (_ORDER.index(case.risk), case.profile.rank),
     )
 )
