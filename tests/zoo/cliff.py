@@ -15,8 +15,8 @@ MANIFEST = Manifest(
     name="cliff",
     defect="at 1,024 tokens the cost jumps by a factor of ten",
     twin="the cost is linear throughout",
-    cases=("T15", "T01", "sweep:text_bytes", "sweep:inputs"),
-    oracles=("CLF",),
+    cases=("T15", "sweep"),
+    oracles=("cliff", "slope"),
     cwe=(405,),
     pattern="F5",
 )

@@ -16,7 +16,7 @@ MANIFEST = Manifest(
     defect="one error object for each wrong element of a list",
     twin="the first error only",
     cases=("J11",),
-    oracles=("AMP",),
+    oracles=("amplification",),
     cwe=(405,),
     pattern="F8",
 )

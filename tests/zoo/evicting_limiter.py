@@ -1,6 +1,6 @@
 """Evicting limiter: each API key has a bucket, the table of buckets is bounded, and whoever is evicted starts full again.
 
-A caller that has used up its bucket sends one request under each of 500 other keys, and its debt is forgotten. In the twin
+A caller that has used up its bucket sends one request under each of 200 other keys, and its debt is forgotten. In the twin
 only buckets without a debt are evicted, and keys that find no room share one bucket. Any key is accepted; without one, all
 share the bucket of the anonymous.
 """
@@ -21,13 +21,13 @@ MANIFEST = Manifest(
     defect="spraying identities evicts a debt from the limiter, and the debtor starts afresh",
     twin="a debt is never evicted; identities without room share one bucket",
     cases=("E03",),
-    oracles=("EQV",),
+    oracles=("equivalence",),
     cwe=(799, 770),
     pattern="F8",
 )
 RATE_PER_S = 10.0
 DEPTH = 60.0
-MOST_BUCKETS = 500
+MOST_BUCKETS = 200
 CROWD = "the crowd"
 
 

@@ -16,8 +16,8 @@ MANIFEST = Manifest(
     name="leak",
     defect="a cache by input without a bound: 64 KiB stay for each distinct request",
     twin="a cache of the last 64",
-    cases=("G09", "N02"),
-    oracles=("RSS",),
+    cases=("N02",),
+    oracles=("memory",),
     cwe=(401, 770),
     pattern="F8",
 )

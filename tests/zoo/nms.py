@@ -20,8 +20,8 @@ MANIFEST = Manifest(
     name="nms",
     defect="suppression compares every box with every other; their number has no bound",
     twin="only the 256 best boxes are compared",
-    cases=("I13", "R10", "sweep:rows"),
-    oracles=("SLP",),
+    cases=("I13", "R10", "sweep"),
+    oracles=("slope",),
     cwe=(407,),
     pattern="F5",
     exponent=2.0,
@@ -42,7 +42,7 @@ class Tensor(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    data: list[float] | list[list[float]]
+    data: list[float | list[float]]
 
 
 class Inference(msgspec.Struct):

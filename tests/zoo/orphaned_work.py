@@ -1,7 +1,7 @@
 """Orphaned work: when the client leaves, the answer is dropped and the computation goes on.
 
 What a client cancels, or a time-out in front of the server, ends only the wait: the next clients queue behind work that
-nobody wants. One worker, and a model six times as dear as usual, in the twin as well, which stops.
+nobody wants. The model is twenty times as dear as usual, in the twin as well, which stops.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ MANIFEST = Manifest(
     name="orphaned_work",
     defect="work goes on after the client has left",
     twin="work stops when the client leaves",
-    cases=("P30", "G23", "E18"),
-    oracles=("PST", "CAN"),
+    cases=("P30",),
+    oracles=("collateral", "recovery"),
     cwe=(404,),
     pattern="F4",
 )
 
 
 class Sound(Embeddings):
-    """A dearer model, and one queue for all."""
+    """A dearer model, and a longer queue."""
 
-    long_tokens = -1
+    queue = 64
 
     def model_tokens(self, counts: Sequence[int]) -> int:
-        """Six times the usual work."""
-        return 6 * sum(counts)
+        """Twenty times the usual work."""
+        return 20 * sum(counts)
 
 
 class Orphaning(Sound):

@@ -7,6 +7,7 @@ length. The twin counts in one pass.
 from __future__ import annotations
 
 import zlib
+from itertools import pairwise
 
 from tests.zoo.manifest import Manifest
 from tests.zoo.program import main
@@ -18,8 +19,8 @@ MANIFEST = Manifest(
     name="quadratic_tokenizer",
     defect="each merge of the tokenizer scans all pairs of the word; a word may be as long as the text",
     twin="tokens are counted in one pass",
-    cases=("T03", "sweep:run_bytes"),
-    oracles=("SLP",),
+    cases=("T03",),
+    oracles=("slope", "twin"),
     cwe=(407,),
     pattern="F5",
     exponent=2.0,
@@ -44,7 +45,7 @@ def rank(pair: str) -> int:
 def merge(word: str, stop: Stop) -> int:
     """Tokens that remain when no pair merges any more."""
     parts = list(word)
-    ranks = [rank(a + b) for a, b in zip(parts, parts[1:], strict=False)]
+    ranks = [rank(a + b) for a, b in pairwise(parts)]
     while ranks and (lowest := min(ranks)) != NEVER:
         stop.check()
         at = ranks.index(lowest)

@@ -14,8 +14,8 @@ MANIFEST = Manifest(
     name="retryable",
     defect="deterministic refusals carry codes that clients retry: 500 and 503 instead of 4xx",
     twin="deterministic refusals are 4xx",
-    cases=("J07", "J16", "T09", "T19", "T01", "J11"),
-    oracles=("COD",),
+    cases=("J07", "J16", "T01", "T09", "T19"),
+    oracles=("retry", "status"),
     cwe=(755,),
     pattern="F7",
 )

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,11 +31,9 @@ class Running:
     def __enter__(self) -> Self:
         give_up = time.monotonic() + START_S
         while time.monotonic() < give_up:
-            try:
-                if self.get("/health")[0] == 200:
-                    return self
-            except OSError:
-                time.sleep(0.02)
+            if self.answers():
+                return self
+            time.sleep(0.02)
         self.close()
         raise RuntimeError("the server does not answer on /health")
 
@@ -68,6 +67,29 @@ class Running:
         """Resident memory of the process and its children."""
         pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids())
         return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def peak_bytes(self) -> int:
+        """The high-water mark of the process's resident memory."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError("no VmHWM")
+
+    def settle(self, true: Callable[[], bool], most_s: float) -> bool:
+        """Whether `true` becomes so within `most_s`."""
+        give_up = time.monotonic() + most_s
+        while time.monotonic() < give_up:
+            if true():
+                return True
+            time.sleep(0.02)
+        return true()
+
+    def answers(self) -> bool:
+        """Whether health says 200."""
+        try:
+            return self.get("/health")[0] == 200
+        except OSError:
+            return False
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a GET."""

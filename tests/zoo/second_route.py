@@ -15,8 +15,8 @@ MANIFEST = Manifest(
     name="second_route",
     defect="the limits of /v1/embeddings don't hold on /embed",
     twin="both routes have the same limits",
-    cases=("J17", "E19"),
-    oracles=("EQV",),
+    cases=("J17", "J17.batch"),
+    oracles=("equivalence",),
     cwe=(770,),
     pattern="F2",
 )

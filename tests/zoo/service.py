@@ -29,7 +29,6 @@ MAX_TOKENS = 16 * 1024
 VOCABULARY = 32_000
 DIMENSIONS = 8
 MAX_DIMENSIONS = 256
-QUEUE = 16
 
 TokenId = Annotated[int, msgspec.Meta(ge=0, lt=VOCABULARY)]
 
@@ -84,6 +83,7 @@ class Embeddings:
     tei = False
     max_body_bytes = MAX_BODY_BYTES
     long_tokens = 1500
+    queue = 16
     dimensions_by_default = DIMENSIONS
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ class Embeddings:
     async def run(self, job: Job) -> Result:
         """The result, computed off the loop, in the lane of its size. Raises Refusal when the lane is full."""
         lane = self.long if self.expected(job) > self.long_tokens else self.short
-        if self.waiting[lane] >= QUEUE:
+        if self.waiting[lane] >= self.queue:
             raise Refusal(503, "busy, come back")
         stop, loop = Stop(), asyncio.get_running_loop()
         self.waiting[lane] += 1

@@ -15,8 +15,8 @@ MANIFEST = Manifest(
     name="slow_head",
     defect="no deadline for the head of a request, and few connections",
     twin="a head has eight seconds",
-    cases=("P01", "P02"),
-    oracles=("CON", "CAN"),
+    cases=("P02", "P01"),
+    oracles=("connection",),
     cwe=(400, 410),
     pattern="F8",
 )

@@ -142,7 +142,7 @@ class Connection(asyncio.StreamReaderProtocol):
             await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 return None
-            answer = work.result()
+            answer = Answer(500, close=True) if work.exception() else work.result()
         finally:
             left.cancel()
             work.cancel()
