@@ -19,12 +19,12 @@ from rich.markup import escape
 
 from wickguard.errors import ConfigError
 from wickguard.probe.case import Profile
+from wickguard.probe.cases import CATALOGUE
 from wickguard.probe.compare import Comparison, compare
 from wickguard.probe.console import LiveConsole
 from wickguard.probe.engine import Options, probe
 from wickguard.probe.events import EndReason, Event
 from wickguard.probe.finding import Severity
-from wickguard.probe.plan import catalogue
 from wickguard.probe.policy_out import write_policy
 from wickguard.probe.result import Result, Writer, read
 from wickguard.probe.target import DIALECTS, Wanted
@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _run(options: Options, listeners: list[Listener]) -> None:
-    async for event in probe(options, catalogue()):
+    async for event in probe(options, CATALOGUE):
         for listen in listeners:
             listen(event)
 

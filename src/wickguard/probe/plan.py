@@ -60,8 +60,3 @@ def _row(case: Case, spelling: TargetSpelling, profile: Profile, limits: Limits,
             skip=skip,
         ),
     )
-
-
-def catalogue() -> tuple[Case, ...]:
-    """All attack cases."""
-    return ()
