@@ -58,6 +58,7 @@ class Runner:
         self._seed = seed
         self._case_s = case_s
         self._limits = observer.allowance.limits
+        self._rounds = 0
 
     async def run(self, case: Case) -> AsyncIterator[Event]:
         """Everything that happens while `case` runs. Raises RunOver when the run must end; the case is then unfinished."""
@@ -131,7 +132,8 @@ class Runner:
             if latest.timed_out or latest.latency_s > self._limits.stop_s:
                 series.stopped = f"stopped at {size}: one request took {latest.latency_s:.1f} s"
                 return
-            if refused >= _REFUSED_SIZES and not case.oracles & _OF_REFUSALS:
+            # What is refused from the first size on is a case about refusals: their cost is its curve.
+            if refused >= _REFUSED_SIZES and series.accepted and not case.oracles & _OF_REFUSALS:
                 series.stopped = f"refused from {size} on"
                 return
             if now() - began > self._case_s:
@@ -141,8 +143,10 @@ class Runner:
     async def _both(self, case: Case, series: Series, size: int) -> AsyncIterator[Event]:
         """The twin, the attack, a control: one more repeat of `size`."""
         await self._check_allowance()
-        attack, twin = self._traces(case, size)
         memory = Oracle.MEMORY in case.oracles
+        # What is kept for each different request shows only when repeats differ.
+        self._rounds += memory
+        attack, twin = self._traces(case, size, self._rounds if memory else 0)
         calm = await self._unlimited(twin, memory)
         if calm is None:
             series.limited = True
@@ -196,10 +200,10 @@ class Runner:
             not latest.timed_out and latest.latency_s <= self._limits.stop_s and longest + case.pause_s < _LONG_TRACE_S
         )
 
-    def _traces(self, case: Case, size: int) -> tuple[Trace, Trace]:
+    def _traces(self, case: Case, size: int, turn: int = 0) -> tuple[Trace, Trace]:
         # The same bytes whenever a size is built: repeats repeat, and a witness can be made again from the seed.
         spelling = self._observer.target.spelling
-        attack = case.attack(spelling, size, random.Random(f"{self._seed}:{case.id}:{size}"))
+        attack = case.attack(spelling, size, random.Random(f"{self._seed}:{case.id}:{size}" + f":{turn}" * (turn > 0)))
         if case.twin is None:
             return attack, single(spelling.request(("the river was quiet",)))
         return attack, case.twin(spelling, size, random.Random(f"{self._seed}:{case.id}:{size}:twin"))
