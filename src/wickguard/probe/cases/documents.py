@@ -213,8 +213,8 @@ CASES = (
     _json_case(
         "J05", "Integers that collide are put in a set or a map", "integers", geometric(400, 12_000, 6),
         attack=values(_colliding), twin=values(_scattered), dialects=frozenset({"openai", "oip"}),
-        oracles=frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.STALL}), taxonomy=taxonomy("407"), severity=Severity.ERROR,
-        remedy="check the range of an integer while parsing, before it is hashed",
+        oracles=frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.STALL, Oracle.EARLY}), taxonomy=taxonomy("407"),
+        severity=Severity.ERROR, remedy="check the range of an integer while parsing, before it is hashed",
     ),
     _json_case(
         "J06", "Numbers of any length are converted", "digits", geometric(100, 100_000, 4),
@@ -290,7 +290,7 @@ CASES = (
     ),
     _json_case(
         "T01", "Inputs beyond the limit are read and computed before they are refused", "bytes of one input",
-        geometric(8 * KIB, 2 * MIB, 6),
+        geometric(8 * KIB, 3 * MIB // 2, 6),
         attack=texts(lambda n: [prose(n)]), oracles=frozenset({Oracle.EARLY, Oracle.RETRY, Oracle.STATUS, Oracle.STALL}),
         dialects=TEXT, taxonomy=taxonomy("L T34.1 770 408"), remedy="check sizes before tokenising, and refuse with 413 or 422",
     ),
