@@ -13,21 +13,28 @@ from dataclasses import dataclass, field
 import msgspec
 
 from wickguard.backend import EmbedPayload, EmbedResult, Job, ModelSpec
+from wickguard.control.gate import AdmissionSettings, Gate, Parts
+from wickguard.control.ladder import Ladder, LadderSettings, Plan
 from wickguard.control.memory import MemoryReservation
+from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
 from wickguard.cost.analytic import PriceSettings
 from wickguard.deadline import Deadline
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
 from wickguard.dialect.tei import Tei
-from wickguard.guard.admit import Admission, AdmissionSettings
+from wickguard.guard.admit import Admission, Machine
 from wickguard.guard.asgi import Application, Surface
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import EdgeSettings, InFlight
+from wickguard.guard.embedding import Embedding
 from wickguard.guard.head import Head, Message, Scope
 from wickguard.guard.identity import Identity, IdentitySettings
+from wickguard.guard.lessons import Lessons
 from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.guard.price import Pricer
+from wickguard.guard.routes import Service
+from wickguard.guard.standing import Standings, Tenancy
 from wickguard.modality.text import TextFeatures, TextSettings, TokenBound, measure
 from wickguard.records import Call, Caller, Cost, Grant, Lane, Outcome, OutcomeKind, Pool, Quote
 from wickguard.telemetry.events import Event
@@ -214,13 +221,31 @@ def features_of(*texts: str) -> TextFeatures:
 
 def quote_of(cpu_s: float = 0.01, memory_bytes: int = MIB, lane: Lane = Lane.SHORT) -> Quote:
     """A quote whose ceiling is ten times its expectation."""
-    return Quote(Cost(cpu_s, cpu_s, memory_bytes), Cost(cpu_s * 10, cpu_s * 20, memory_bytes), lane)
+    expected = Cost(cpu_s, cpu_s, memory_bytes)
+    return Quote(expected, expected, Cost(cpu_s * 10, cpu_s * 20, memory_bytes), lane, "size:1", 0.25)
 
 
 def grant_of(call: Call | None = None, quote: Quote | None = None) -> Grant:
     """A grant as admission makes them."""
     call, quote = call or call_of("hello"), quote or quote_of()
     return Grant(call, quote, quote.ceiling, quote.lane, quote.ceiling.peak_bytes, 0.0, 0.0)
+
+
+# Room for everything, unless a test says otherwise.
+WIDE = LadderSettings(capacity=100.0, dearest_s=100.0, median_s=1.0)
+
+
+def admission_of(
+    clock: Callable[[], float], settings: AdmissionSettings | None = None, slots: tuple[int, int] = (2, 1),
+    memory_bytes: int = GIB, ladder: LadderSettings = WIDE, *, local: bool = True,
+) -> Admission:  # fmt: skip
+    """The admission stage as assembly.py makes it, with quotas that nobody meets by accident."""
+    settings = settings or AdmissionSettings()
+    memory = MemoryReservation(memory_bytes, settings.tenant_memory_share)
+    gate = Gate(Parts(Slots(*slots), memory, Quota(b"seed")), settings)
+    fallback = Tenancy(Plan(ladder.capacity, share=1.0))
+    standings = Standings(Ladder(ladder), lambda name: fallback, local=local)
+    return Admission(gate, standings, Machine(float(slots[0]), memory_bytes), clock)
 
 
 class FakeStatus:
@@ -282,6 +307,8 @@ class RigSettings:
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     slots: tuple[int, int] = (2, 1)
     memory_bytes: int = GIB
+    ladder: LadderSettings = WIDE
+    local: bool = True
 
 
 def rig(
@@ -293,14 +320,15 @@ def rig(
     settings = settings or RigSettings()
     backend = FakeBackend(script)
     dialects: dict[str, Dialect] = {"openai": OpenAI(), "tei": Tei()}
+    admission = admission_of(
+        clock or asyncio.get_running_loop().time, settings.admission, settings.slots, settings.memory_bytes,
+        settings.ladder, local=settings.local,
+    )  # fmt: skip
     stages = Stages(
         identity=Identity(settings.identity), edge=settings.edge, flight=InFlight(settings.edge),
-        decoder=Decoder(backend.models, dialects, settings.text), pricer=Pricer(backend.models, SPEED, settings.price),
-        admission=Admission(
-            Slots(*settings.slots), MemoryReservation(settings.memory_bytes), settings.admission,
-            clock or asyncio.get_running_loop().time,
-        ),
-        backend=backend,
+        decoder=Decoder({Service.EMBED: Embedding(backend.models, dialects, settings.text)}),
+        pricer=Pricer(backend.models, SPEED, settings.price),
+        admission=admission, backend=backend, lessons=Lessons(admission.surcharge, lambda model, feature_class: None),
     )  # fmt: skip
     metrics, heard = Metrics(), list[Event]()
 

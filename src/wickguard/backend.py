@@ -39,13 +39,17 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call as the backend sees it: which model, what to run, under which limits, in which lane."""
+    """One call as the backend sees it: which model, what to run, under which limits, in which lane.
+
+    trial: it may be poison; its worker ends with it, whatever happens.
+    """
 
     call_id: str
     model: str
     payload: bytes
     limits: Cost
     lane: Lane
+    trial: bool = False
 
 
 class EmbedPayload(msgspec.Struct, frozen=True, tag="embed", tag_field="task", forbid_unknown_fields=True):

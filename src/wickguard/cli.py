@@ -13,13 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from wickguard import __version__
 from wickguard.errors import WickguardError
 from wickguard.guard.identity import add_key
 from wickguard.models import demo_models, resolve
+from wickguard.policy import command as policy_command
 from wickguard.policy.load import load
 from wickguard.policy.schema import Policy
+from wickguard.probe import command as probe_command
 from wickguard.serve import Options, Running, serve_until_signal
 from wickguard.units import format_bytes
 
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except WickguardError as error:
-        _CONSOLE.print(f"[bold red]wickguard:[/] {error}", soft_wrap=True)
+        _CONSOLE.print("[bold red]wickguard:[/]", escape(str(error)), soft_wrap=True)
         return 2
     return code
 
@@ -55,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("file", type=Path)
     add.add_argument("tenant")
     add.set_defaults(run=_add_key)
+    probe = commands.add_parser("probe", help="find out what an endpoint can be made to spend")
+    probe_command.add_arguments(probe)
+    probe.set_defaults(run=probe_command.run)
+    policy_command.add_commands(commands.add_parser("policy", help="write, check and show the limits"))
     return parser
 
 

@@ -9,7 +9,7 @@ processes, or how any number was found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -42,7 +42,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class RawRequest:
-    """What the edge let in: a body under its byte limit, from a known caller, for a known route."""
+    """What the edge let in: a body under its byte limit, from a known caller, for a known route. media: its type."""
 
     id: str
     route: str
@@ -50,6 +50,8 @@ class RawRequest:
     body: bytes
     deadline: Deadline
     received_at: float
+    media: str = "application/json"
+    query: bytes = b""
 
 
 class Features(Protocol):
@@ -84,18 +86,26 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A price: what is expected, and the ceiling that no call with these features can honestly exceed."""
+    """A price, three times: expected (the median), reserve (the 95th percentile, taken out of quotas and queues), and the
+    ceiling that no call with these features can honestly exceed (the grant).
+
+    feature_class: calls of about the same size, which are priced, fail and drift together. spread: the standard deviation
+    of ln(actual / expected) in that class.
+    """
 
     expected: Cost
+    reserve: Cost
     ceiling: Cost
     lane: Lane
+    feature_class: str
+    spread: float
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What an admitted call holds until it is settled. `limits` is what the kernel enforces on the worker.
 
-    holds names what must be given back; settle releases each exactly once, when the work has stopped.
+    trial: run it in a worker that nobody would miss, which ends with the call.
     """
 
     call: Call
@@ -105,6 +115,7 @@ class Grant:
     memory_bytes: int
     admitted_at: float
     queued_s: float
+    trial: bool = False
 
 
 class OutcomeKind(StrEnum):
@@ -126,6 +137,7 @@ class Outcome:
 
     usage is measured, also for killed calls: CPU-seconds from the kernel's account of the process, peak bytes from the
     allocator's ledger. result is the worker's encoded answer (COMPLETED) or None. detail is for people and logs.
+    respawn_s: when the worker died for this call, what ending it and making its replacement cost, in CPU-seconds.
     """
 
     kind: OutcomeKind
@@ -134,14 +146,14 @@ class Outcome:
     detail: str = ""
     worker: int = 0
     retryable: bool = False
+    respawn_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What settling did: charged against the tenant, and every hold released."""
+    """What settling did: what the tenant was charged, and what it got back of what was reserved, in compute-seconds."""
 
     call_id: str
     outcome: OutcomeKind
     charged_s: float
     refunded_s: float
-    released: tuple[str, ...] = field(default=())

@@ -37,6 +37,12 @@ class Reason(StrEnum):
     DEADLINE_INFEASIBLE = "deadline_infeasible"
     HEADERS_TOO_LARGE = "headers_too_large"
     OVER_SHARE = "over_share"
+    OVER_QUOTA = "over_quota"
+    BEYOND_QUOTA = "beyond_quota"
+    GROUP_EXHAUSTED = "group_exhausted"
+    POISONED = "poisoned"
+    OWN_CIRCUIT_OPEN = "own_circuit_open"
+    CIRCUIT_OPEN = "circuit_open"
     OVERLOADED = "overloaded"
     TOO_MANY_BYTES_IN_FLIGHT = "too_many_bytes_in_flight"
     DRAINING = "draining"
@@ -83,6 +89,12 @@ MEANINGS: dict[Reason, Meaning] = {
     Reason.DEADLINE_INFEASIBLE: Meaning(422, False, False, "the call can't finish in the time it allows itself"),
     Reason.HEADERS_TOO_LARGE: Meaning(431, False, True, "the headers are too large"),
     Reason.OVER_SHARE: Meaning(429, True, False, "the caller has as much work waiting as it may have"),
+    Reason.OVER_QUOTA: Meaning(429, True, False, "the caller has used up its quota for now"),
+    Reason.BEYOND_QUOTA: Meaning(422, False, False, "the call needs more than the caller's quota ever holds"),
+    Reason.GROUP_EXHAUSTED: Meaning(503, True, False, "callers of this kind have used what they may have together"),
+    Reason.POISONED: Meaning(422, False, False, "this exact request has ended its worker before and is not run again"),
+    Reason.OWN_CIRCUIT_OPEN: Meaning(429, True, False, "calls like this by this caller have failed too often"),
+    Reason.CIRCUIT_OPEN: Meaning(503, True, False, "calls like this have failed too often for several callers"),
     Reason.OVERLOADED: Meaning(503, True, False, "the server has as much work waiting as it can finish in time"),
     Reason.TOO_MANY_BYTES_IN_FLIGHT: Meaning(503, True, True, "the server is receiving as many bytes as it may hold"),
     Reason.DRAINING: Meaning(503, True, True, "the server is shutting down"),

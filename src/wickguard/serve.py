@@ -26,9 +26,8 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as GranianServer
 
 from wickguard import clock
+from wickguard.assembly import build_admission
 from wickguard.backend import EmbedPayload, Job, ModelSpec
-from wickguard.control.memory import MemoryReservation
-from wickguard.control.slots import Slots
 from wickguard.cost import analytic
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
@@ -38,14 +37,25 @@ from wickguard.guard.admit import Admission
 from wickguard.guard.asgi import Application, Surface
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import InFlight
+from wickguard.guard.embedding import Embedding
+from wickguard.guard.heartbeat import beat
 from wickguard.guard.identity import Identity
+from wickguard.guard.lessons import Lessons
 from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.guard.price import Pricer
+from wickguard.guard.routes import Service
 from wickguard.models import ModelSource
 from wickguard.policy.schema import Policy
 from wickguard.records import Cost, Lane, OutcomeKind
 from wickguard.telemetry.audit import AuditLog
-from wickguard.telemetry.events import AuditDropped, SupervisionLost, WorkerEnded, WorkerStarted
+from wickguard.telemetry.events import (
+    AuditDropped,
+    PriceDrifted,
+    SupervisionLost,
+    SwarmSeen,
+    WorkerEnded,
+    WorkerStarted,
+)
 from wickguard.telemetry.fanout import Fanout, Listener
 from wickguard.telemetry.metrics import Metrics
 from wickguard.units import MIB
@@ -109,7 +119,7 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
             speeds = {name: await measure_speed(pool, spec) for name, spec in pool.models.items()}
             openai = OpenAI()
             dialects: dict[str, Dialect] = {"openai": openai, "tei": Tei()}
-            stages = _stages(policy, pool, speeds, dialects)
+            stages = _stages(policy, pool, speeds, dialects, emit)
             pipeline = Pipeline(stages, emit)
             scheme = "https" if policy.server.tls_cert else "http"
             now = int(clock.utc())
@@ -120,10 +130,12 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
             surface = Surface(stages, pipeline, dialects, openai.render_models, metrics, running, emit)
             server = _http_server(Application(surface), options)
             serving = running.serving = asyncio.create_task(server.serve())
+            heart = asyncio.create_task(beat(stages.admission.gate.parts.surge))
             try:
                 await _listening(options, serving)
                 yield running
             finally:
+                heart.cancel()
                 await _drain(stages.admission, pipeline, policy.server.drain_s)
                 server.stop()  # type: ignore[no-untyped-call]
                 await asyncio.gather(serving, return_exceptions=True)
@@ -191,17 +203,23 @@ def _tell_of_workers(emit: Fanout, event: workers.WorkerEvent) -> None:
             pass
 
 
-def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict[str, Dialect]) -> Stages:
-    slots = Slots(policy.workers.calls(Lane.SHORT), policy.workers.calls(Lane.LONG))
-    memory = MemoryReservation(policy.server.memory_budget_bytes)
+def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict[str, Dialect], emit: Fanout) -> Stages:
+    pricer = Pricer(pool.models, speeds, policy.price)
+    admission = build_admission(policy, pool.models, pricer, lambda: emit(SwarmSeen(at=clock.utc())))
+    lessons = Lessons(
+        admission.surcharge,
+        lambda model, feature_class: emit(PriceDrifted(at=clock.utc(), model=model, feature_class=feature_class)),
+    )
+    pricer.widening = lessons.widening
     return Stages(
         identity=Identity(policy.identity),
         edge=policy.edge,
         flight=InFlight(policy.edge),
-        decoder=Decoder(pool.models, dialects, policy.text),
-        pricer=Pricer(pool.models, speeds, policy.price),
-        admission=Admission(slots, memory, policy.admission, clock.now),
+        decoder=Decoder({Service.EMBED: Embedding(pool.models, dialects, policy.text)}),
+        pricer=pricer,
+        admission=admission,
         backend=pool,
+        lessons=lessons,
     )
 
 

@@ -13,15 +13,25 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 _SUFFIXES = {"": 1, "b": 1, "k": KIB, "kib": KIB, "m": MIB, "mib": MIB, "g": GIB, "gib": GIB}
-_SIZE = re.compile(r"\s*(\d{1,15})\s*([a-z]{0,3})\s*", re.IGNORECASE)
+# Also part of the JSON Schema of the policy, hence plain.
+SIZE_PATTERN = r"\s*([0-9]{1,15})\s*([bB]|[kKmMgG]([iI][bB])?)?\s*"
+_SIZE = re.compile(SIZE_PATTERN)
 
 
 def parse_bytes(text: str) -> int:
     """Bytes in `text`, e.g. "16k", "2 MiB", "4096". Raises ValueError when it is not a size."""
     match = _SIZE.fullmatch(text)
-    if match is None or match[2].lower() not in _SUFFIXES:
+    if match is None:
         raise ValueError(f"not a size: {text[:40]!r}; write bytes or a number with k, M or G, e.g. 512M")
-    return int(match[1]) * _SUFFIXES[match[2].lower()]
+    return int(match[1]) * _SUFFIXES[(match[2] or "").lower()]
+
+
+def spell_bytes(count: int) -> str:
+    """`count` bytes as `parse_bytes` reads them, exactly and as short as possible: "64M", "1k", "1500"."""
+    for suffix, size in (("G", GIB), ("M", MIB), ("k", KIB)):
+        if count and count % size == 0:
+            return f"{count // size}{suffix}"
+    return str(count)
 
 
 def format_bytes(count: float) -> str:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.fakes import MINILM, Exchange, FakeClock, Rig, RigSettings, body, completed, ended, rig, scope, settle_down
 
 from wickguard import clock
-from wickguard.guard.admit import AdmissionSettings
+from wickguard.control.gate import AdmissionSettings
 from wickguard.guard.edge import EdgeSettings
 from wickguard.records import OutcomeKind
 from wickguard.units import MIB

@@ -13,8 +13,8 @@ from wickguard.cost.analytic import PriceSettings
 from wickguard.deadline import Deadline
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.tei import Tei
-from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import BodyReader, EdgeSettings, InFlight
+from wickguard.guard.embedding import Embedding
 from wickguard.guard.price import Pricer
 from wickguard.modality.text import TextSettings
 from wickguard.records import Call, Quote, RawRequest
@@ -90,7 +90,7 @@ async def edge_decode_price(data: bytes, piece: int) -> Call | Rejection:
     settings = EdgeSettings()
     pieces = [data[start : start + piece] for start in range(0, len(data), piece)]
     exchange = Exchange(*[body(part, more=index < len(pieces) - 1) for index, part in enumerate(pieces)])
-    decoder = Decoder({MINILM.name: MINILM}, {"openai": OpenAI(), "tei": Tei()}, TextSettings())
+    decoder = Embedding({MINILM.name: MINILM}, {"openai": OpenAI(), "tei": Tei()}, TextSettings())
     pricer = Pricer({MINILM.name: MINILM}, SPEED, PriceSettings())
     reader = BodyReader(settings, InFlight(settings), "t", asyncio.get_running_loop().time)
     tracemalloc.start()

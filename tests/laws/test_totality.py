@@ -8,8 +8,9 @@ second.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import pytest
 from tests.fakes import MINILM, Exchange, Rig, RigSettings, body, completed, ended, rig, scope, settle_down
 
 from wickguard.backend import Job
+from wickguard.control.gate import AdmissionSettings
+from wickguard.control.ladder import LadderSettings
 from wickguard.cost.analytic import PriceSettings
-from wickguard.guard.admit import AdmissionSettings
 from wickguard.guard.edge import EdgeSettings
 from wickguard.guard.identity import IdentitySettings, add_key
 from wickguard.guard.settle import SETTLEMENTS
@@ -35,7 +37,8 @@ CHUNKED = (b"transfer-encoding", b"chunked")
 class Way:
     """How a reason is met: a request, the server's settings and state, and how the backend ends the call.
 
-    busy: requests of this many other tenants run or wait already. leaves: the client goes while its call runs.
+    busy: requests of this many other tenants run or wait already. leaves: the client goes while its call runs. before: so
+    many requests were served before, each another one if varied, by so many tenants with keys (0: by this caller).
     """
 
     data: bytes = json.dumps({"model": MINILM.name, "input": "hello"}).encode()
@@ -49,6 +52,9 @@ class Way:
     draining: bool = False
     leaves: bool = False
     broken: bool = False
+    before: int = 0
+    varied: bool = False
+    tenants: int = 0
 
 
 def asking(**fields: object) -> bytes:
@@ -67,13 +73,17 @@ def limited(**limits: float) -> RigSettings:
 
 
 SMALL_BODIES = limited(max_body_bytes=KIB, max_bytes_per_caller=KIB, max_bytes_in_flight=KIB)
-TINY_QUEUE = RigSettings(admission=AdmissionSettings(queue_s=1e-6, tenant_queue_s=1e-6), slots=(1, 1))
+KEYED = RigSettings(identity=IdentitySettings(keys="KEYS"))
+POOR = RigSettings(ladder=LadderSettings(capacity=0.01, dearest_s=0.02, median_s=0.02))
+SHALLOW = RigSettings(ladder=LadderSettings(1.0, 1e-4, 1e-4, burst_s=1e-3), local=False)
+CAPPED = RigSettings(ladder=LadderSettings(capacity=0.04, dearest_s=0.02, median_s=1.0), local=False)
+TINY_QUEUE = RigSettings(admission=AdmissionSettings(queue_s=0.001, tenant_queue_s=0.001), slots=(1, 1))
 
 REACHED: dict[Reason, Way] = {
     Reason.MALFORMED: Way(b"{"),
     Reason.UNKNOWN_FIELD: Way(asking(colour="red")),
     Reason.UNSUPPORTED_FIELD: Way(asking(dimensions=7)),
-    Reason.UNAUTHENTICATED: Way(settings=RigSettings(identity=IdentitySettings(keys="KEYS"))),
+    Reason.UNAUTHENTICATED: Way(settings=KEYED),
     Reason.FORBIDDEN: Way(peer="192.0.2.1"),
     Reason.UNKNOWN_ROUTE: Way(path="/v2/embeddings"),
     Reason.UNKNOWN_MODEL: Way(asking(model="gpt-9")),
@@ -97,6 +107,12 @@ REACHED: dict[Reason, Way] = {
     ),
     Reason.HEADERS_TOO_LARGE: Way(headers=tuple((b"a", b"b") for _ in range(65))),
     Reason.OVER_SHARE: Way(settings=limited(max_open_per_caller=1), busy=("127.0.0.2",), script=lambda job: None),
+    Reason.OVER_QUOTA: Way(settings=POOR, before=12),
+    Reason.BEYOND_QUOTA: Way(settings=SHALLOW),
+    Reason.GROUP_EXHAUSTED: Way(settings=CAPPED, before=12),
+    Reason.POISONED: Way(script=ends(OutcomeKind.CRASHED), before=2),
+    Reason.OWN_CIRCUIT_OPEN: Way(script=ends(OutcomeKind.CRASHED), before=3, varied=True),
+    Reason.CIRCUIT_OPEN: Way(settings=KEYED, script=ends(OutcomeKind.CRASHED), before=6, varied=True, tenants=3),
     Reason.OVERLOADED: Way(
         asking(input="x" * 900), settings=TINY_QUEUE, busy=("127.0.0.3", "127.0.0.4"), script=lambda job: None
     ),
@@ -137,10 +153,12 @@ def test_a_retry_is_promised_only_when_it_can_help(reason: Reason) -> None:
 def test_the_reason_is_given_when_its_way_is_walked(reason: Reason, tmp_path: Path) -> None:
     """Status, machine code and event; and afterwards nothing is held."""
     way = REACHED[reason]
+    keys: list[str] = []
     if way.settings.identity.keys:
-        add_key(tmp_path / "keys", "alice")
-        way = Way(settings=RigSettings(identity=IdentitySettings(keys=str(tmp_path / "keys"))))
-    front, exchange = asyncio.run(walk(way))
+        keys = [add_key(tmp_path / "keys", f"tenant{number}") for number in range(way.tenants + 1)]
+        identity = IdentitySettings(keys=str(tmp_path / "keys"))
+        way = dataclasses.replace(way, settings=dataclasses.replace(way.settings, identity=identity))
+    front, exchange = asyncio.run(walk(way, keys if way.tenants else []))
     told = [event for event in front.events if isinstance(event, events.RequestRejected | events.CallSettled)]
     assert told[-1].reason == reason
     assert told[-1].status == MEANINGS[reason].status
@@ -155,16 +173,27 @@ def test_the_reason_is_given_when_its_way_is_walked(reason: Reason, tmp_path: Pa
     assert not any(front.holds().values())
 
 
-async def walk(way: Way) -> tuple[Rig, Exchange]:
-    """Send the request of `way`; let everything end."""
+def bearer(keys: Sequence[str], number: int) -> list[tuple[bytes, bytes]]:
+    """The header of one of the keys, if there are any."""
+    return [(b"authorization", f"Bearer {keys[number % len(keys)]}".encode())] if keys else []
+
+
+async def walk(way: Way, keys: Sequence[str] = ()) -> tuple[Rig, Exchange]:
+    """Send the request of `way`, with the last key if there are any; let everything end."""
     front = rig(way.settings, way.script)
+    for number in range(way.before):
+        data = asking(input=f"hellO{number}") if way.varied else way.data
+        earlier = Exchange(body(data))
+        asked = scope(headers=[JSON, (b"content-length", b"%d" % len(data)), *bearer(keys[:-1], number)], peer=way.peer)
+        await front.application(asked, earlier.receive, earlier.send)
     front.stages.admission.draining = way.draining
     others = [asyncio.create_task(front.post(asking(input="x" * 900), peer=peer)) for peer in way.busy]
     await settle_down()
     if way.broken:
-        front.stages.decoder._dialects = {}
+        front.stages.decoder._endpoints = {}
     exchange = Exchange(*([body(way.data)] if way.data else []))
     headers = [JSON, (b"content-length", b"%d" % len(way.data))] if way.headers is None else list(way.headers)
+    headers += bearer(keys[-1:], 0)
     serving = asyncio.create_task(
         front.application(scope(way.path, way.method, headers, peer=way.peer), exchange.receive, exchange.send)
     )

@@ -7,7 +7,7 @@ import wickguard_engine as engine
 
 from wickguard.backend import ModelSpec
 from wickguard.cost import analytic
-from wickguard.guard.decode import token_bound
+from wickguard.guard.embedding import token_bound
 from wickguard.modality import text
 from wickguard.models import demo_models
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
-from tests.process.cage import cage, status
+from tests.process.cage import cage, job, status
 
 from wickguard.records import Cost, OutcomeKind
 from wickguard.units import KIB, MIB
@@ -36,6 +37,33 @@ def test_every_call_has_a_fresh_process_when_the_policy_says_so() -> None:
             outcomes = [await c.run("echo") for _ in range(20)]
             assert len({outcome.worker for outcome in outcomes}) == 20
             assert c.pool.snapshot().recycled == {"policy": 20}
+
+    asyncio.run(scenario())
+
+
+def test_worker_ends_with_its_call_when_the_call_is_a_trial() -> None:
+    """What may be poison leaves nothing behind for the next call; the one before it was not a trial and stayed."""
+
+    async def scenario() -> None:
+        async with cage() as c:
+            before = await c.run("echo")
+            trial = await c.pool.execute(dataclasses.replace(job("echo"), trial=True))
+            assert (trial.kind, trial.worker) == (OutcomeKind.COMPLETED, before.worker)
+            assert (await c.run("echo")).worker != trial.worker
+            assert c.pool.snapshot().recycled == {"trial": 1}
+
+    asyncio.run(scenario())
+
+
+def test_a_death_costs_a_new_process_when_a_call_is_stopped() -> None:
+    """What is charged for it: a birth, and what the kernel needs to take the memory back."""
+
+    async def scenario() -> None:
+        async with cage() as c:
+            small = await c.run("spin", Cost(0.05, 5.0, 64 * MIB), seconds=9)
+            assert small.kind is OutcomeKind.EXPIRED_CPU
+            assert small.respawn_s > 0
+            assert (await c.run("echo")).respawn_s == 0
 
     asyncio.run(scenario())
 

@@ -12,7 +12,7 @@ from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect, EmbedTask
 from wickguard.dialect.tei import Tei
 from wickguard.guard.admit import Admission
-from wickguard.guard.settle import SETTLEMENTS, Settlement
+from wickguard.guard.settle import SETTLEMENTS, Row
 from wickguard.modality.text import InputLimits, TextFeatures, TokenBound, measure
 from wickguard.policy.load import parse
 from wickguard.policy.schema import Policy
@@ -48,7 +48,7 @@ def test_types_are_as_promised_when_executed() -> None:
     assert_type(OpenAI().parse_embed(b"{}", InputLimits(1, 1, 1)), EmbedTask | Rejection)
     assert_type(measure(["x"], TokenBound(8, 2, 1.0, 10)), TextFeatures)
     assert_type(MEANINGS[Reason.MALFORMED], Meaning)
-    assert_type(SETTLEMENTS[OutcomeKind.COMPLETED], Settlement)
+    assert_type(SETTLEMENTS[OutcomeKind.COMPLETED], Row)
     assert_type(Rejection(Reason.MALFORMED, "").meaning, Meaning)
     assert_type(MemoryReservation(1).hold("a", 1), bool)
     assert_type(Deadline.after(1.0, 2.0).remaining_s(2.5), float)

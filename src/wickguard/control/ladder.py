@@ -34,8 +34,11 @@ class Scope(StrEnum):
 
 
 class Trust(StrEnum):
-    """The group of callers that is capped as a whole."""
+    """The group of callers that is capped as a whole. Local callers and established tenants are capped by nothing but the
+    server's capacity and their own limits.
+    """
 
+    LOCAL = "local"
     ESTABLISHED = "established"
     NEW = "new"
     ANONYMOUS = "anonymous"
@@ -127,6 +130,7 @@ class Ladder:
             times: (self._limit(times * settings.anonymous_rate), times * settings.median_s) for times in (4, 8, 16)
         }
         self._address_limit = self._tenant_limit(self._anonymous)
+        self._local_limit = self._limit(settings.capacity)
 
     def depth(self, rate: float) -> float:
         """The depth of a bucket of this rate."""
@@ -135,6 +139,10 @@ class Ladder:
     def levels(self, climber: Climber, plan: Plan | None = None, *, alarmed: bool = False) -> tuple[Level, ...]:
         """All levels of a caller, widest first. `plan` is for tenants with a key, alarmed: many identities attack together."""
         wide = self._wide[alarmed]
+        if climber.trust is Trust.LOCAL:
+            # The machine's own users, who could as well stop the server: only how many names there are must be bounded.
+            own = Level(Scope.TENANT, climber.tenant, self._local_limit, credit=self._local_limit.depth)
+            return (*wide[Trust.ESTABLISHED], own)
         if climber.trust is Trust.ANONYMOUS:
             tenant = Level(Scope.TENANT, climber.tenant, self._address_limit, credit=self._settings.median_s)
             return (*wide[Trust.ANONYMOUS], tenant, *self._networks(climber.address))

@@ -12,7 +12,6 @@ breaker that was forgotten changes nothing in its successor. Pure; it must not k
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -66,11 +65,6 @@ class Stopped:
 
     reach: Reach
     wait_s: float
-
-
-def class_of(features: Mapping[str, int]) -> str:
-    """The class of a call: the power of two of each feature, so that calls of about the same size fail together."""
-    return ",".join(f"{name}:{value.bit_length()}" for name, value in sorted(features.items()))
 
 
 class Panel:

@@ -151,6 +151,11 @@ class Quota:
         self.expire(now)
         wanted = self._wanted(now, levels, demand)
         shortfall = self._shortfall(now, wanted)
+        for hold in wanted:
+            # Only after the decision, so that nobody's account is forgotten in the middle of it; and refused strangers too,
+            # or the time that they wait would earn them nothing.
+            if hold.level.credit is not None and not hold.account.exact:
+                self._roll.settle_in(now, hold.level.name, hold.account)
         if shortfall is not None:
             return shortfall
         price = 0.0
@@ -238,13 +243,23 @@ class Quota:
         """What the prices of this tenant are multiplied by: 1 to most_factor."""
         return max((self._account(now, level).multiplier for level in levels if _judged(level)), default=1.0)
 
+    def surcharge(self, now: float, levels: Sequence[Level], factor: float) -> None:
+        """Raise the prices of this tenant: its calls cost more than they look. Good calls bring them back, as after a kill."""
+        for level in levels:
+            if not _judged(level):
+                continue
+            account = self._account(now, level)
+            if level.credit is not None:
+                account = self._roll.punished(now, level.name, account)
+            account.multiplier = min(self._settings.most_factor, account.multiplier * factor)
+
     def reserved(self, now: float, level: Level) -> float:
         """What running calls have reserved at `level`."""
         return self._account(now, level).reserved
 
     def _account(self, now: float, level: Level) -> Account:
         if level.credit is not None:
-            return self._roll.find(now, level.name, level.limit, level.credit)
+            return self._roll.peek(now, level.name, level.limit, level.credit)
         account = self._known.get(level.name)
         if account is None:
             account = self._known[level.name] = Account(now, level.limit, 0.0, 0.0)
@@ -275,7 +290,8 @@ class Quota:
                 continue
             if math.isinf(wait) and hold.amount <= limit.depth:
                 wait = self._settings.busy_s
-            if worst is None or wait > worst.wait_s:
+            if worst is None or wait >= worst.wait_s:
+                # Of equal ones the narrowest: a caller that has used up everything alone is told of its own limit.
                 used = hold.account.level_at(now, limit) + hold.account.reserved
                 worst = Shortfall(hold.level, hold.amount, max(0.0, limit.depth - used), wait)
         return worst

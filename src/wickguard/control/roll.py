@@ -85,18 +85,28 @@ class Roll:
         return name in self._accounts
 
     def find(self, now: float, name: str, limit: Limit, credit: float) -> Account:
-        """The account of `name`: its own, or a stranger's. Nothing is written for a stranger who is then refused."""
+        """The account of `name`: its own, or a stranger's, which gets a place of its own if there is one."""
+        account = self.peek(now, name, limit, credit)
+        if not account.exact:
+            self.settle_in(now, name, account)
+        return account
+
+    def peek(self, now: float, name: str, limit: Limit, credit: float) -> Account:
+        """The account of `name`: its own, or a stranger's. Nothing is written."""
         account = self._accounts.get(name)
         if account is not None:
             account.limit = limit
             return account
         account = self._stranger(now, name, limit, credit)
-        place = self._free_place(now, self._settings.idle_s)
-        if place is None:
-            account.exact = False
-        else:
-            self._enter(place, name, account)
+        account.exact = False
         return account
+
+    def settle_in(self, now: float, name: str, account: Account) -> None:
+        """Give a stranger's account a place of its own, if there is one."""
+        place = self._free_place(now, self._settings.idle_s)
+        if place is not None:
+            account.exact = True
+            self._enter(place, name, account)
 
     def reserved(self, now: float, name: str, account: Account, amount: float) -> None:
         """`amount` was just reserved in `account`: a stranger's is remembered in the sketch, for good."""

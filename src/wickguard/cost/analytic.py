@@ -9,13 +9,19 @@ clock, no I/O. It must not know queues, tenants or processes.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 from wickguard.backend import ModelSpec
-from wickguard.errors import ConfigError
+from wickguard.errors import SettingError
 from wickguard.modality.text import TextFeatures
 from wickguard.records import Cost, Lane, Quote
-from wickguard.units import KIB, MIB
+from wickguard.setting import check
+from wickguard.units import KIB, MIB, spell_bytes
 
 # Work of one call that no feature explains: frames, decoding the payload, one allocation of everything (seconds).
 CALL_OVERHEAD_S = 0.0005
@@ -32,6 +38,10 @@ BLOCK_ROWS = 96
 # Attention's scratch: blocks of scores and of transposed keys, a small multiple of the longest text (floats per token).
 SCRATCH_FLOATS = 512
 F32 = 4
+# Prose varies in tokens per byte, and machines in speed: without a calibration this spread of ln(actual / expected) is
+# assumed, and the reservation is its 95th percentile.
+SPREAD = 0.25
+RESERVE_FACTOR = math.exp(1.645 * SPREAD)
 # Ids while a text is cut, and once more with the special tokens around them (bytes per token).
 TOKEN_BYTES = 16
 
@@ -40,27 +50,29 @@ TOKEN_BYTES = 16
 class PriceSettings:
     """How far a grant may exceed the expectation, and where the lanes part.
 
-    slowdown: ceiling over bound at the measured speed. floor_cpu_s: least CPU grant. floor_bytes: least memory grant.
-    short_s: calls expected to take longer run in the long lane. max_cpu_s, max_bytes: no call may ask for more.
+    slowdown: ceiling over bound at the measured speed.
+    floor_cpu_s: least CPU grant.
+    floor_bytes: least memory grant.
+    short_s: calls expected to take longer run in the long lane.
+    max_cpu_s: no call may be expected to take, or be granted, more CPU time.
+    max_bytes: no call may be granted more memory.
+    wall_factor: granted wall time over granted CPU time.
     """
 
-    slowdown: float = 3.0
-    floor_cpu_s: float = 0.25
-    floor_bytes: int = 32 * MIB
-    short_s: float = 0.1
-    max_cpu_s: float = 60.0
-    max_bytes: int = 1024 * MIB
-    wall_factor: float = 8.0
+    slowdown: Annotated[float, Meta(ge=1, le=1000)] = 3.0
+    floor_cpu_s: Annotated[float, Meta(ge=0.01, le=3600)] = 0.25
+    floor_bytes: Annotated[int, Meta(ge=MIB, le=1 << 46)] = 32 * MIB
+    short_s: Annotated[float, Meta(ge=0, le=3600)] = 0.1
+    max_cpu_s: Annotated[float, Meta(ge=0.01, le=3600)] = 60.0
+    max_bytes: Annotated[int, Meta(ge=MIB, le=1 << 46)] = 1024 * MIB
+    wall_factor: Annotated[float, Meta(ge=1, le=1000)] = 8.0
 
     def __post_init__(self) -> None:
-        if self.slowdown < 1:
-            raise ConfigError(f"slowdown must be at least 1, not {self.slowdown}")
-        if not 0.01 <= self.floor_cpu_s <= self.max_cpu_s <= 3600:
-            raise ConfigError("floor_cpu_s and max_cpu_s must satisfy 0.01 <= floor_cpu_s <= max_cpu_s <= 3600")
-        if not MIB <= self.floor_bytes <= self.max_bytes:
-            raise ConfigError("floor_bytes and max_bytes must satisfy 1M <= floor_bytes <= max_bytes")
-        if self.wall_factor < 1:
-            raise ConfigError(f"wall_factor must be at least 1, not {self.wall_factor}")
+        check(self)
+        if self.floor_cpu_s > self.max_cpu_s:
+            raise SettingError("{} must be at most {}", "floor_cpu_s", "max_cpu_s", seen=f"{self.floor_cpu_s:g}")
+        if self.floor_bytes > self.max_bytes:
+            raise SettingError("{} must be at most {}", "floor_bytes", "max_bytes", seen=spell_bytes(self.floor_bytes))
 
 
 def flops(spec: ModelSpec, tokens: int, squares: int) -> float:
@@ -92,10 +104,19 @@ def quote(spec: ModelSpec, features: TextFeatures, flops_per_s: float, settings:
         + features.inputs * spec.dimensions * (F32 + 24)
     )
     ceiling_cpu_s = max(settings.floor_cpu_s, bound_s * settings.slowdown)
+    reserve_s = min(ceiling_cpu_s, expected_s * RESERVE_FACTOR)
     return Quote(
         expected=Cost(expected_s, expected_s, memory),
+        reserve=Cost(reserve_s, reserve_s, memory),
         ceiling=Cost(
             ceiling_cpu_s, ceiling_cpu_s * settings.wall_factor, max(settings.floor_bytes, memory + memory // 4)
         ),
         lane=Lane.SHORT if expected_s <= settings.short_s else Lane.LONG,
+        feature_class=class_of(features.as_dict()),
+        spread=SPREAD,
     )
+
+
+def class_of(features: Mapping[str, int]) -> str:
+    """The class of a call: the power of two of each feature, so that calls of about the same size are judged together."""
+    return ",".join(f"{name}:{value.bit_length()}" for name, value in sorted(features.items()))

@@ -1,101 +1,208 @@
-"""Admit: Quote -> Grant. Slots, a fair bounded queue, memory, and whether the deadline can be met.
+"""Admit: Quote -> Grant. Waits for the gate.
 
-Decides whether a call may run, and when. All or nothing: a call that waits holds no slot and no bytes; it gets both at the
-same instant or a refusal that says when to come back. A call that can't finish in time is told so now, and again when its
-turn comes. Promises: the sum of granted bytes never exceeds the budget (law 3); every hold is released exactly once, by
-`release`, when the work has stopped (law 1). The algorithms are in control/; this stage only waits. It must not know
-processes or HTTP.
+Decides nothing by itself: control/gate.py decides, this stage turns calls into applicants, sleeps until their turn comes and
+turns denials into rejections by one table. Promises: a call that waits holds no slot and no bytes; every hold is given back
+exactly once, by `release`, when the work has stopped (law 1), whether its caller waited, left or was cancelled. It must not
+know processes or HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wickguard.control.fair_queue import FairQueue, Ticket
-from wickguard.control.memory import MemoryReservation
-from wickguard.control.slots import Slots
-from wickguard.errors import ConfigError
-from wickguard.records import Call, Cost, Grant, Lane, Quote
+from wickguard.control.applicant import Applicant, Barrier, Denial, Ending, Turn, scalar_price
+from wickguard.control.breaker import Verdict
+from wickguard.control.fair_queue import Ticket
+from wickguard.control.gate import Gate
+from wickguard.control.panel import Subject
+from wickguard.control.quota import Demand, Settlement
+from wickguard.control.swarm import Swarm
+from wickguard.guard.standing import Standing, Standings
+from wickguard.records import Call, Caller, Cost, Grant, Lane, Quote
 from wickguard.rejection import Reason, Rejection
+
+# The 90th percentile of a normal distribution, in standard deviations.
+_Z90 = 1.2816
+# What any call costs at least, for a look at the quota before its body is read (compute-seconds).
+LEAST_S = 0.001
+NOTHING_RAN = Ending(0.0, 0, Verdict.NEUTRAL)
 
 
 @dataclass(frozen=True, slots=True)
-class AdmissionSettings:
-    """How much work may wait, in predicted CPU-seconds per lane, and what a prediction is worth.
+class Machine:
+    """What calls share: cores, and bytes of all grants together."""
 
-    queue_s: of all tenants together. tenant_queue_s: of one tenant (one waiting call is always allowed). q90: the 90th
-    percentile of actual over expected; a call must fit its deadline at that.
-    """
+    cores: float
+    memory_bytes: int
 
-    queue_s: float = 20.0
-    tenant_queue_s: float = 5.0
-    q90: float = 1.3
+    def scalar_s(self, cost: Cost) -> float:
+        """What `cost` is in the currency of prices."""
+        return scalar_price(cost, self.cores, self.memory_bytes)
 
-    def __post_init__(self) -> None:
-        if not 0 < self.tenant_queue_s <= self.queue_s:
-            raise ConfigError("tenant_queue_s must be positive and at most queue_s")
-        if self.q90 < 1:
-            raise ConfigError(f"q90 must be at least 1, not {self.q90}")
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a denial is to the caller."""
+
+    reason: Reason
+    detail: str
+    unit: str | None = None
+    accepted: str | None = None
+
+
+BARRIERS: dict[Barrier, Row] = {
+    Barrier.POISON: Row(Reason.POISONED, "", accepted="another input"),
+    Barrier.OWN_BREAKER: Row(Reason.OWN_CIRCUIT_OPEN, ""),
+    Barrier.SHARED_BREAKER: Row(Reason.CIRCUIT_OPEN, ""),
+    Barrier.MEMORY: Row(Reason.UNAFFORDABLE, "the call needs more memory than one caller may have", "bytes"),
+    Barrier.INFEASIBLE: Row(
+        Reason.DEADLINE_INFEASIBLE, "even on an idle server", "seconds", "a longer timeout, or fewer inputs"
+    ),
+    Barrier.BEYOND_QUOTA: Row(Reason.BEYOND_QUOTA, "", "compute-seconds", "fewer or shorter inputs"),
+    Barrier.QUOTA: Row(Reason.OVER_QUOTA, "", "compute-seconds"),
+    # What others use is nobody's business: no numbers.
+    Barrier.GROUP: Row(Reason.GROUP_EXHAUSTED, "", accepted="a call with an API key"),
+    Barrier.OWN_QUEUE: Row(Reason.OVER_SHARE, "", "seconds of own work waiting"),
+    Barrier.QUEUE: Row(Reason.OVERLOADED, "", "seconds of work waiting"),
+    Barrier.WAIT: Row(Reason.OVERLOADED, "the call would wait past its deadline", "seconds of waiting"),
+    Barrier.STANDING: Row(Reason.OVERLOADED, "callers without a record give way first"),
+    Barrier.OVERRUN: Row(Reason.OVERLOADED, "the server is too busy to read requests"),
+    Barrier.LATE: Row(Reason.DEADLINE_EXCEEDED, "when its turn came, too little time was left", "seconds"),
+}
+
+
+def explain(denial: Denial) -> Rejection:
+    """The rejection that tells a caller of a denial."""
+    row = BARRIERS[denial.barrier]
+    numbers = row.unit is not None
+    rejection = Rejection(
+        row.reason, row.detail, limit=round(denial.limit, 3) if numbers else None,
+        seen=round(denial.seen, 3) if numbers else None, unit=row.unit, accepted=row.accepted,
+    )  # fmt: skip
+    if not rejection.meaning.retryable:
+        return rejection
+    return Rejection(
+        row.reason, row.detail, limit=rejection.limit, seen=rejection.seen, unit=row.unit, accepted=row.accepted,
+        retry_after_s=max(0.1, denial.wait_s),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What would happen to a call now: what is reserved for it, how long it would wait, and the refusal it would meet."""
+
+    reserve_s: float
+    wait_s: float
+    rejection: Rejection | None
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a caller may still ask, in compute-seconds: now, at most, per second, and seconds until it is all there again."""
+
+    available_s: float
+    depth_s: float
+    rate: float
+    full_in_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiter:
     call: Call
     quote: Quote
-    since: float
     granted: asyncio.Future[Grant | Rejection]
 
 
 class Admission:
-    """The gate. One per server; lives on one event loop."""
+    """The stage. One per server; lives on one event loop. on_swarm is told when many identities begin to attack together."""
 
     def __init__(
-        self, slots: Slots, memory: MemoryReservation, settings: AdmissionSettings, clock: Callable[[], float]
-    ) -> None:
-        self._slots = slots
-        self._memory = memory
-        self._settings = settings
+        self, gate: Gate, standings: Standings, machine: Machine, clock: Callable[[], float],
+        on_swarm: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self._gate = gate
+        self._standings = standings
+        self._machine = machine
         self._clock = clock
-        self._queue = FairQueue()
+        self._on_swarm = on_swarm
+        self._swarm = Swarm()
         self._waiters: dict[str, _Waiter] = {}
-        self._running: dict[str, Ticket] = {}
         self.draining = False
+
+    @property
+    def gate(self) -> Gate:
+        """The gate, for whoever observes it."""
+        return self._gate
 
     @property
     def waiting(self) -> int:
         """Calls in the queue."""
-        return len(self._waiters)
+        return self._gate.waiting
 
     @property
     def running(self) -> int:
         """Calls that hold a grant."""
-        return len(self._running)
+        return self._gate.running
 
     @property
     def held_bytes(self) -> int:
         """Bytes granted now."""
-        return self._memory.held_bytes
+        return self._gate.parts.memory.held_bytes
 
     def queued_s(self, lane: Lane) -> float:
         """Predicted seconds of work waiting in a lane."""
-        return self._queue.total_s(lane)
+        return self._gate.queued_s(lane)
+
+    def glance(self, caller: Caller) -> Rejection | None:
+        """What can be refused before the body is read: whoever has no quota left for any call at all."""
+        if self.draining:
+            return Rejection(Reason.DRAINING, "", retry_after_s=5.0)
+        now = self._clock()
+        standing = self._standing(caller, now)
+        denial = self._gate.glance(now, standing.levels, standing.trust, LEAST_S)
+        return self._tell(denial, caller, now) if denial is not None else None
+
+    def pace(self, caller: Caller) -> None:
+        """A request of `caller` was refused before it came here: that is not free either."""
+        now = self._clock()
+        self._gate.parts.quota.charge_refusal(now, self._standing(caller, now).levels)
+
+    def surcharge(self, caller: Caller, factor: float) -> None:
+        """Raise what `caller` pays: its calls cost more than they look."""
+        now = self._clock()
+        self._gate.parts.quota.surcharge(now, self._standing(caller, now).levels, factor)
+
+    def allowance(self, caller: Caller) -> Allowance:
+        """What `caller` may still ask."""
+        now = self._clock()
+        level = self._standing(caller, now).own
+        available, full_in = self._gate.parts.quota.available(now, level)
+        return Allowance(available, level.limit.depth, level.limit.rate, full_in)
+
+    def prospect(self, call: Call, quote: Quote) -> Prospect:
+        """What `admit` would say now; takes nothing."""
+        now = self._clock()
+        standing = self._standing(call.caller, now)
+        applicant = self._applicant(call, quote, standing)
+        denial, wait_s = self._gate.would(now, applicant)
+        price = applicant.demand.price_s * self._gate.parts.quota.multiplier(now, standing.levels)
+        return Prospect(price, wait_s, explain(denial) if denial is not None else None)
 
     async def admit(self, call: Call, quote: Quote, gone: asyncio.Future[None]) -> Grant | Rejection:
         """Wait for a grant. `gone` completes when the client has left. Cancelling leaves nothing behind."""
+        if self.draining:
+            return Rejection(Reason.DRAINING, "", retry_after_s=5.0)
         now = self._clock()
-        refusal = self._refuse(call, quote, now)
-        if refusal is not None:
-            return refusal
-        ticket = Ticket(
-            call.id, call.caller.tenant, quote.lane, quote.expected.cpu_s, quote.ceiling.peak_bytes, call.deadline.at
-        )
-        waiter = _Waiter(call, quote, now, asyncio.get_running_loop().create_future())
-        self._waiters[call.id] = waiter
-        self._queue.push(ticket)
-        self._dispatch()
+        denial = self._gate.arrive(now, self._applicant(call, quote, self._standing(call.caller, now)))
+        if denial is not None:
+            return self._tell(denial, call.caller, now)
+        waiter = self._waiters[call.id] = _Waiter(call, quote, asyncio.get_running_loop().create_future())
+        self._dispatch(now)
         try:
             if not waiter.granted.done():
                 left = call.deadline.remaining_s(self._clock())
@@ -111,117 +218,67 @@ class Admission:
             return Rejection(Reason.CLIENT_GONE, "the client left while its call waited")
         return Rejection(Reason.DEADLINE_EXCEEDED, "the call was still waiting for a slot")
 
-    def release(self, grant: Grant, actual_s: float) -> tuple[str, ...]:
-        """The work of `grant` has stopped: give back its slot and bytes, settle its tenant's counter, start the next.
+    def release(self, grant: Grant, ending: Ending) -> Settlement:
+        """The work of `grant` has stopped: give back all that it holds, charge what was used, start the next.
 
         Raises WickguardError when it was released before.
         """
-        ticket = self._running.pop(grant.call.id, None)
-        self._memory.release(grant.call.id)
-        self._slots.give_back(grant.lane)
-        if ticket is not None:
-            self._queue.settle(ticket, actual_s)
-        self._dispatch()
-        return ("slot", "memory", "share")
-
-    def _refuse(self, call: Call, quote: Quote, now: float) -> Rejection | None:
-        if self.draining:
-            return Rejection(Reason.DRAINING, "", retry_after_s=5.0)
-        if not self._memory.ever_fits(quote.ceiling.peak_bytes):
-            return Rejection(
-                Reason.UNAFFORDABLE, "the call needs more memory than all calls together may have",
-                limit=self._memory.budget_bytes, seen=quote.ceiling.peak_bytes, unit="bytes",
-            )  # fmt: skip
-        needed = quote.expected.wall_s * self._settings.q90
-        left = call.deadline.remaining_s(now)
-        if needed > left:
-            return Rejection(
-                Reason.DEADLINE_INFEASIBLE, "even on an idle server", limit=round(left, 3), seen=round(needed, 3),
-                unit="seconds", accepted="a longer timeout, or fewer inputs",
-            )  # fmt: skip
-        return self._refuse_to_queue(call, quote, left - needed)
-
-    def _refuse_to_queue(self, call: Call, quote: Quote, slack_s: float) -> Rejection | None:
-        lane, tenant, price = quote.lane, call.caller.tenant, quote.expected.cpu_s
-        own = self._queue.backlog_s(tenant, lane)
-        wait = self._predicted_wait_s(tenant, lane)
-        again = max(1.0, wait)
-        if own > 0 and own + price > self._settings.tenant_queue_s:
-            return Rejection(
-                Reason.OVER_SHARE, "", limit=self._settings.tenant_queue_s, seen=round(own + price, 3),
-                unit="seconds of own work waiting", retry_after_s=again,
-            )  # fmt: skip
-        total = self._queue.total_s(lane)
-        if total > 0 and total + price > self._settings.queue_s:
-            return Rejection(
-                Reason.OVERLOADED, "", limit=self._settings.queue_s, seen=round(total + price, 3),
-                unit="seconds of work waiting", retry_after_s=again,
-            )  # fmt: skip
-        if wait > slack_s:
-            return Rejection(
-                Reason.OVERLOADED, "the call would wait past its deadline", limit=round(slack_s, 3), seen=round(wait, 3),
-                unit="seconds of waiting", retry_after_s=again,
-            )  # fmt: skip
-        return None
-
-    def _predicted_wait_s(self, tenant: str, lane: Lane) -> float:
-        """Own backlog times the tenants that share the lane, plus what has to end first, over the lane's slots."""
-        shared = self._queue.backlog_s(tenant, lane) * (1 + self._queue.contenders(lane, tenant))
-        residual = 0.0
-        if not self._slots.free(lane):
-            # On average half of what runs is still to come.
-            residual = sum(ticket.price_s for ticket in self._running.values() if ticket.lane is lane) / 2
-        return (shared + residual) / self._slots.capacity(lane)
-
-    def _dispatch(self) -> None:
-        while True:
-            ticket = self._queue.pop(self._can_start)
-            if ticket is None:
-                return
-            waiter = self._waiters.pop(ticket.id)
-            late = self._too_late(waiter)
-            if late is not None:
-                self._queue.settle(ticket, 0.0)
-                waiter.granted.set_result(late)
-                continue
-            self._slots.take(ticket.lane)
-            self._memory.hold(ticket.id, ticket.memory_bytes)
-            self._running[ticket.id] = ticket
-            waiter.granted.set_result(self._grant(waiter, ticket))
-
-    def _too_late(self, waiter: _Waiter) -> Rejection | None:
-        needed = waiter.quote.expected.wall_s * self._settings.q90
-        left = waiter.call.deadline.remaining_s(self._clock())
-        if needed <= left:
-            return None
-        return Rejection(
-            Reason.DEADLINE_EXCEEDED, "when its turn came, too little time was left", limit=round(left, 3),
-            seen=round(needed, 3), unit="seconds",
-        )  # fmt: skip
-
-    def _can_start(self, ticket: Ticket) -> bool:
-        return self._slots.free(ticket.lane) and self._memory.fits(ticket.memory_bytes)
-
-    def _grant(self, waiter: _Waiter, ticket: Ticket) -> Grant:
         now = self._clock()
-        ceiling = waiter.quote.ceiling
-        # The deadline is a limit like any other: what can't be used any more is not granted (at least one timer tick).
-        wall_s = max(0.001, min(ceiling.wall_s, waiter.call.deadline.remaining_s(now)))
-        return Grant(
-            call=waiter.call,
-            quote=waiter.quote,
-            limits=Cost(ceiling.cpu_s, wall_s, ceiling.peak_bytes),
-            lane=ticket.lane,
-            memory_bytes=ticket.memory_bytes,
-            admitted_at=now,
-            queued_s=now - waiter.since,
+        settlement = self._gate.finish(now, grant.call.id, ending)
+        self._dispatch(now)
+        return settlement
+
+    def scalar_s(self, cost: Cost) -> float:
+        """What `cost` is in the currency of prices."""
+        return self._machine.scalar_s(cost)
+
+    def _standing(self, caller: Caller, now: float) -> Standing:
+        return self._standings.of(caller, alarmed=self._swarm.alarmed(now))
+
+    def _applicant(self, call: Call, quote: Quote, standing: Standing) -> Applicant:
+        tenant = call.caller.tenant
+        ticket = Ticket(
+            call.id, tenant, quote.lane, self.scalar_s(quote.expected), quote.ceiling.peak_bytes, call.deadline.at,
+            standing.weight,
+        )  # fmt: skip
+        return Applicant(
+            ticket=ticket,
+            subject=Subject(tenant, call.model, quote.feature_class, standing.witness),
+            trust=standing.trust,
+            levels=standing.levels,
+            demand=Demand(self.scalar_s(quote.reserve), call.features.as_dict().get("token_bound", 0)),
+            wall_s=quote.expected.wall_s * math.exp(_Z90 * quote.spread),
+            digest=lambda: hashlib.blake2b(call.payload, key=call.model.encode()[:64], digest_size=16).digest(),
         )
 
+    def _tell(self, denial: Denial, caller: Caller, now: float) -> Rejection:
+        if denial.barrier is Barrier.GROUP and self._swarm.met_cap(now, caller.tenant):
+            self._on_swarm()
+        return explain(denial)
+
+    def _dispatch(self, now: float) -> None:
+        for turn in self._gate.turns(now):
+            waiter = self._waiters.pop(turn.id)
+            waiter.granted.set_result(self._grant(waiter, turn, now) if turn.denial is None else explain(turn.denial))
+
+    def _grant(self, waiter: _Waiter, turn: Turn, now: float) -> Grant:
+        call, quote = waiter.call, waiter.quote
+        ceiling, cpu_s = quote.ceiling, quote.ceiling.cpu_s
+        if turn.suspect:
+            cpu_s = self._gate.parts.quarantine.trial_grant_s(cpu_s, quote.reserve.cpu_s)
+        # The deadline is a limit like any other: what can't be used any more is not granted (at least one timer tick).
+        wall_s = max(0.001, min(ceiling.wall_s, call.deadline.remaining_s(now)))
+        return Grant(
+            call=call, quote=quote, limits=Cost(cpu_s, wall_s, ceiling.peak_bytes), lane=quote.lane,
+            memory_bytes=ceiling.peak_bytes, admitted_at=now, queued_s=turn.queued_s, trial=turn.trial,
+        )  # fmt: skip
+
     def _forget(self, call_id: str, waiter: _Waiter) -> None:
+        now = self._clock()
         self._waiters.pop(call_id, None)
-        if not waiter.granted.done():
-            self._queue.remove(call_id)
-            self._dispatch()
-        elif isinstance(grant := waiter.granted.result(), Grant):
+        if self._gate.leave(now, call_id):
+            self._dispatch(now)
+        elif waiter.granted.done() and isinstance(waiter.granted.result(), Grant):
             # Granted in the same instant in which its caller stopped waiting: nothing ran, nothing is charged.
-            self.release(grant, 0.0)
+            self._gate.finish(now, call_id, NOTHING_RAN)
+            self._dispatch(now)

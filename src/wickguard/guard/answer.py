@@ -11,6 +11,7 @@ import math
 import random
 from dataclasses import dataclass, field
 
+from wickguard.guard.admit import Allowance
 from wickguard.guard.head import Send
 from wickguard.rejection import Rejection
 from wickguard.units import KIB
@@ -45,6 +46,20 @@ def refusal(rejection: Rejection, content_type: bytes, body: bytes) -> Answer:
     if meaning.close:
         headers.append((b"connection", b"close"))
     return Answer(meaning.status, body, content_type, headers)
+
+
+def allowance_headers(allowance: Allowance) -> Headers:
+    """What the caller may still ask, as RateLimit fields (draft-ietf-httpapi-ratelimit-headers).
+
+    Compute time has no registered unit: milliseconds, and a parameter of our own that says so. Only the caller's own bucket is
+    told; what the others use would tell an attacker how well the attack goes.
+    """
+    most, left = int(allowance.depth_s * 1000), int(allowance.available_s * 1000)
+    window = math.ceil(allowance.depth_s / allowance.rate) if allowance.rate > 0 else 0
+    return [
+        (b"ratelimit-policy", b'"compute";q=%d;w=%d;wg-unit="compute-ms"' % (most, window)),
+        (b"ratelimit", b'"compute";r=%d;t=%d' % (left, math.ceil(allowance.full_in_s))),
+    ]
 
 
 async def send_answer(answer: Answer, request_id: str, send: Send, write_timeout_s: float) -> None:

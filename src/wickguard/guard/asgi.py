@@ -13,14 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
-
 from wickguard import clock
-from wickguard.backend import EmbedResult
 from wickguard.dialect import problem
 from wickguard.dialect.task import Dialect
-from wickguard.guard import edge
-from wickguard.guard.answer import Answer, refusal, send_answer
+from wickguard.guard import edge, quoting
+from wickguard.guard.answer import Answer, allowance_headers, refusal, send_answer
 from wickguard.guard.head import Head, Receive, Scope, Send
 from wickguard.guard.pipeline import Emit, Pipeline, Served, Stages
 from wickguard.guard.routes import Route, Service
@@ -28,7 +25,6 @@ from wickguard.rejection import Reason, Rejection
 from wickguard.telemetry.events import RequestRejected
 from wickguard.telemetry.metrics import CONTENT_TYPE, Metrics
 
-_RESULT = msgspec.msgpack.Decoder(EmbedResult)
 _LOG = logging.getLogger(__name__)
 
 # A client that takes longer than this for one piece of an answer is not reading.
@@ -97,17 +93,22 @@ class Application:
         if served.rejection is not None:
             if served.rejection.reason is Reason.CLIENT_GONE:
                 return None
-            return self._refuse(served.rejection, request_id, route.dialect)
-        return self._embeddings(served, route)
+            answer = self._refuse(served.rejection, request_id, route.dialect)
+        elif served.quoted is not None and served.call is not None:
+            answer = Answer(200, quoting.render(served.call, *served.quoted, served.allowance), headers=[])
+        else:
+            answer = self._result(served, route)
+        if served.allowance is not None:
+            answer.headers.extend(allowance_headers(served.allowance))
+        return answer
 
-    def _embeddings(self, served: Served, route: Route) -> Answer:
+    def _result(self, served: Served, route: Route) -> Answer:
         if served.call is None or served.result is None or served.outcome is None:
             raise AssertionError("a served call has a result")
-        result = _RESULT.decode(served.result)
-        body = self._surface.dialects[route.dialect].render_embed(served.call.model, result)
+        body = self._surface.stages.decoder.render(served.call, served.result, route)
         usage = served.outcome.usage
         timing = f"cpu;dur={usage.cpu_s * 1e3:.2f}, run;dur={usage.wall_s * 1e3:.2f}, mem;desc={usage.peak_bytes}"
-        return Answer(200, body, headers=[(b"server-timing", timing.encode())])
+        return Answer(200, body.data, body.content_type, [(b"server-timing", timing.encode())])
 
     def _turn_away(self, rejection: Rejection, request_id: str, route: Route | Rejection) -> Answer:
         # A refusal that the pipeline has not seen and so has not reported.

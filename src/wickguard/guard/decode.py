@@ -1,80 +1,28 @@
-"""Decode: body -> Call. Typed parse in the route's dialect, features, and the model's envelope.
+"""Decode: RawRequest -> Call, by the endpoint of the route.
 
-Decides whether a body is a well-formed task for a model that exists, inside its limits. Promises law 7: allocates at most a
-constant times the bytes received; never tokenises, never decodes a payload, never allocates from a number that the caller
-wrote. It must not know prices, queues or processes.
+Decides nothing but which endpoint it is. It must not know dialects, modalities or prices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
-from wickguard.backend import EmbedPayload, ModelSpec
-from wickguard.dialect.task import Dialect, EmbedTask
-from wickguard.modality import text
+from wickguard.guard.endpoint import Body, Endpoint
+from wickguard.guard.routes import Route, Service
 from wickguard.records import Call, RawRequest
-from wickguard.rejection import Reason, Rejection
-
-_ENCODER = msgspec.msgpack.Encoder()
-
-
-def token_bound(spec: ModelSpec) -> text.TokenBound:
-    """What the text modality needs of a model."""
-    return text.TokenBound(spec.max_tokens, spec.special_tokens, spec.token_expansion, spec.vocab)
+from wickguard.rejection import Rejection
 
 
 class Decoder:
-    """Decodes embedding requests for the models that are loaded."""
+    """All endpoints of a server, by service."""
 
-    def __init__(
-        self, models: Mapping[str, ModelSpec], dialects: Mapping[str, Dialect], settings: text.TextSettings
-    ) -> None:
-        self._models = models
-        self._dialects = dialects
-        self._settings = settings
+    def __init__(self, endpoints: Mapping[Service, Endpoint]) -> None:
+        self._endpoints = endpoints
 
-    def decode(self, raw: RawRequest, dialect: str) -> Call | Rejection:
-        """The call in `raw.body`, spelled in `dialect`."""
-        settings = self._settings
-        # The exact limit of the model is checked when its name is known; until then the largest one holds.
-        most = max((spec.max_tokens for spec in self._models.values()), default=0)
-        limits = text.InputLimits(settings.max_inputs, settings.max_text_bytes, most)
-        task = self._dialects[dialect].parse_embed(raw.body, limits)
-        if isinstance(task, Rejection):
-            return task
-        spec = self._spec(task.model)
-        if isinstance(spec, Rejection):
-            return spec
-        if task.dimensions is not None and task.dimensions != spec.dimensions:
-            return Rejection(
-                Reason.UNSUPPORTED_FIELD, "the model's vectors can't be shortened", "dimensions", limit=spec.dimensions,
-                seen=task.dimensions, accepted=f"{spec.dimensions}, or leave it out",
-            )  # fmt: skip
-        bound = token_bound(spec)
-        rejection = text.check(task.inputs, self._settings, bound, task.field)
-        if rejection is not None:
-            return rejection
-        return self._call(raw, task, spec, bound)
+    def decode(self, raw: RawRequest, route: Route) -> Call | Rejection:
+        """The call in `raw`."""
+        return self._endpoints[route.service].decode(raw, route.dialect)
 
-    def _call(self, raw: RawRequest, task: EmbedTask, spec: ModelSpec, bound: text.TokenBound) -> Call:
-        truncate = self._settings.truncate if task.truncate is None else task.truncate
-        payload = EmbedPayload(list(task.inputs), truncate, task.normalize, task.encoding)
-        return Call(
-            id=raw.id,
-            route=raw.route,
-            caller=raw.caller,
-            model=spec.name,
-            payload=_ENCODER.encode(payload),
-            features=text.measure(task.inputs, bound),
-            deadline=raw.deadline,
-        )
-
-    def _spec(self, name: str | None) -> ModelSpec | Rejection:
-        if name is None:
-            return next(iter(self._models.values()))
-        spec = self._models.get(name)
-        if spec is None:
-            return Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=", ".join(self._models))
-        return spec
+    def render(self, call: Call, result: bytes, route: Route) -> Body:
+        """The answer to `call`."""
+        return self._endpoints[route.service].render(call, result, route.dialect)

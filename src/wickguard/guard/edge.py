@@ -11,13 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 from wickguard.deadline import Deadline
-from wickguard.errors import ConfigError
+from wickguard.errors import SettingError
 from wickguard.guard.head import Head, Receive
 from wickguard.guard.routes import ROUTES, Route
 from wickguard.rejection import Reason, Rejection
-from wickguard.units import KIB, MIB
+from wickguard.setting import check
+from wickguard.units import GIB, KIB, MIB
 
 TIMEOUT_HEADER = b"x-request-timeout-ms"
 # Values nobody needs in a head of an inference request; RFC 9110 lets a server refuse an Expect it does not know (417).
@@ -26,43 +30,46 @@ _CONTINUE = b"100-continue"
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """Byte and time limits. Sizes in bytes, times in seconds.
+    """Byte and time limits of a request, before anything in it is understood.
 
-    max_headers: at most 100, which the HTTP parser enforces by itself. min_rate_bytes_s holds after rate_grace_s, so that
-    a slow start is not an attack. min_piece_bytes: mean size of the pieces in which a body comes, after the first few;
-    each piece costs the same CPU time whatever its size. max_open_per_caller counts requests between head and answer,
-    max_bytes_per_caller their bodies: one caller alone can't use up max_bytes_in_flight.
+    max_body_bytes: of one body.
+    max_head_bytes: of all headers of a request.
+    max_headers: in one request; the HTTP parser itself takes at most 100.
+    max_target_bytes: of path and query.
+    body_timeout_s: for a whole body, however fast it comes.
+    min_rate_bytes_s: bytes per second that a body must keep up, after rate_grace_s.
+    rate_grace_s: so long a slow start is not an attack.
+    min_piece_bytes: mean size of the pieces in which a body comes, after the first few; each costs the same CPU time.
+    max_bytes_in_flight: of the bodies of all requests together.
+    max_bytes_per_caller: of the bodies of one caller, so that nobody alone can use up max_bytes_in_flight.
+    max_open_per_caller: requests of one caller between head and answer.
+    default_timeout_s: when an answer is due if the client says nothing.
+    max_timeout_s: the longest that a client may ask for.
     """
 
-    max_body_bytes: int = 1 * MIB
-    max_head_bytes: int = 16 * KIB
-    max_headers: int = 64
-    max_target_bytes: int = 2 * KIB
-    body_timeout_s: float = 20.0
-    min_rate_bytes_s: int = 4 * KIB
-    rate_grace_s: float = 3.0
-    min_piece_bytes: int = 64
-    max_bytes_in_flight: int = 64 * MIB
-    max_bytes_per_caller: int = 16 * MIB
-    max_open_per_caller: int = 64
-    default_timeout_s: float = 60.0
-    max_timeout_s: float = 300.0
+    max_body_bytes: Annotated[int, Meta(ge=KIB, le=GIB)] = 1 * MIB
+    max_head_bytes: Annotated[int, Meta(ge=KIB, le=64 * KIB)] = 16 * KIB
+    max_headers: Annotated[int, Meta(ge=1, le=100)] = 64
+    max_target_bytes: Annotated[int, Meta(ge=64, le=64 * KIB)] = 2 * KIB
+    body_timeout_s: Annotated[float, Meta(ge=0.001, le=3600)] = 20.0
+    min_rate_bytes_s: Annotated[int, Meta(ge=0, le=GIB)] = 4 * KIB
+    rate_grace_s: Annotated[float, Meta(ge=0, le=3600)] = 3.0
+    min_piece_bytes: Annotated[int, Meta(ge=0, le=KIB)] = 64
+    max_bytes_in_flight: Annotated[int, Meta(ge=KIB, le=1 << 40)] = 64 * MIB
+    max_bytes_per_caller: Annotated[int, Meta(ge=KIB, le=1 << 40)] = 16 * MIB
+    max_open_per_caller: Annotated[int, Meta(ge=1, le=65_536)] = 64
+    default_timeout_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 60.0
+    max_timeout_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 300.0
 
     def __post_init__(self) -> None:
-        if not KIB <= self.max_body_bytes <= self.max_bytes_per_caller <= self.max_bytes_in_flight:
-            raise ConfigError("must be 1k <= max_body_bytes <= max_bytes_per_caller <= max_bytes_in_flight")
-        if not 0 <= self.min_piece_bytes <= KIB:
-            raise ConfigError(f"min_piece_bytes must be 0 to 1k, not {self.min_piece_bytes}")
-        if not 1 <= self.max_headers <= 100:
-            raise ConfigError(f"max_headers must be 1 to 100, not {self.max_headers}")
-        if not KIB <= self.max_head_bytes <= 64 * KIB or not 64 <= self.max_target_bytes <= 64 * KIB:
-            raise ConfigError("max_head_bytes must be 1k to 64k and max_target_bytes 64 to 64k")
-        if self.body_timeout_s <= 0 or self.rate_grace_s < 0 or self.min_rate_bytes_s < 0:
-            raise ConfigError("body_timeout_s must be positive; rate_grace_s and min_rate_bytes_s not negative")
-        if not 0 < self.default_timeout_s <= self.max_timeout_s:
-            raise ConfigError("default_timeout_s must be positive and at most max_timeout_s")
-        if self.max_open_per_caller < 1:
-            raise ConfigError("max_open_per_caller must be at least 1")
+        check(self)
+        for low, high in (
+            ("max_body_bytes", "max_bytes_per_caller"),
+            ("max_bytes_per_caller", "max_bytes_in_flight"),
+            ("default_timeout_s", "max_timeout_s"),
+        ):
+            if getattr(self, low) > getattr(self, high):
+                raise SettingError("{} must be at most {}", low, high, seen=f"{getattr(self, low):.12g}")
 
 
 class InFlight:
@@ -147,7 +154,7 @@ def find_route(head: Head, settings: EdgeSettings) -> Route | Rejection:
     return route
 
 
-def screen(head: Head, settings: EdgeSettings) -> Rejection | None:
+def screen(head: Head, route: Route, settings: EdgeSettings) -> Rejection | None:
     """Checks on the head of an inference request, before a byte of its body is read."""
     if any(value.lower() != _CONTINUE for value in head.values(b"expect")):
         return Rejection(Reason.EXPECTATION_FAILED, "", "Expect", accepted="100-continue")
@@ -158,8 +165,9 @@ def screen(head: Head, settings: EdgeSettings) -> Rejection | None:
     if head.one(b"range") is not None:
         return Rejection(Reason.UNSUPPORTED_FIELD, "ranges make no sense here", "Range", accepted="no Range header")
     media = [value.split(b";")[0].strip().lower() for value in head.values(b"content-type")]
-    if media != [b"application/json"]:
-        return Rejection(Reason.UNSUPPORTED_MEDIA_TYPE, "", "Content-Type", accepted="application/json")
+    if len(media) != 1 or media[0] not in route.media:
+        accepted = b", ".join(route.media).decode()
+        return Rejection(Reason.UNSUPPORTED_MEDIA_TYPE, "", "Content-Type", accepted=accepted)
     return _check_length(head, settings)
 
 

@@ -14,11 +14,13 @@ import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from wickguard.errors import ConfigError
+from wickguard.errors import ConfigError, SettingError
 from wickguard.guard.head import Head
 from wickguard.records import Caller, Pool
 from wickguard.rejection import Reason, Rejection
+from wickguard.setting import check
 
 KEY_PREFIX = "wg-"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -26,23 +28,27 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings:
-    """keys: file of hashed keys, "" for none. anonymous: who is served without a key: "loopback" (default), "never" or
-    "always"; with a key file, "loopback" means never, because then a key is what distinguishes callers.
+    """Who is calling.
+
+    keys: file of hashed keys, made with `wickguard keys add`; "" for none.
+    anonymous: who is served without a key; with a key file, loopback means never, because then a key is what distinguishes
+        callers.
     trusted_proxies: networks whose X-Forwarded-For is believed.
     """
 
     keys: str = ""
-    anonymous: str = "loopback"
+    anonymous: Literal["loopback", "never", "always"] = "loopback"
     trusted_proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.anonymous not in ("loopback", "never", "always"):
-            raise ConfigError(f"anonymous must be loopback, never or always, not {self.anonymous!r}")
+        check(self)
         for text in self.trusted_proxies:
             try:
                 ipaddress.ip_network(text)
             except ValueError as error:
-                raise ConfigError(f"trusted_proxies: {error}") from error
+                raise SettingError(
+                    '{} must be networks, e.g. "10.0.0.0/8"', "trusted_proxies", seen=repr(text)
+                ) from error
 
 
 def load_keys(path: Path) -> dict[str, tuple[str, str]]:

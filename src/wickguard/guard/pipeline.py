@@ -2,13 +2,16 @@
 
     1 identify   who is calling                 head only, microseconds
     2 screen     is the head acceptable          head only
-    3 open       may this caller open one more   head only
-    4 read       the body, under its limits      counted while it streams
-    5 decode     body -> Call                    typed, measured, inside the envelope
-    6 price      Call -> Quote                   what it will cost, what it can cost at most
-    7 admit      Quote -> Grant                  slot, memory and share, or when to come back
-    8 execute    Grant -> Outcome                in a worker that the kernel stops
-    9 settle     Outcome -> Receipt              every hold released exactly once
+    3 glance     has the caller any quota left   head only
+    4 open       may this caller open one more   head only
+    5 read       the body, under its limits      counted while it streams
+    6 decode     body -> Call                    typed, measured, inside the envelope
+    7 price      Call -> Quote                   what it will cost, what it can cost at most
+    8 admit      Quote -> Grant                  quota, slot, memory and share, or when to come back
+    9 execute    Grant -> Outcome                in a worker that the kernel stops
+   10 settle     Outcome -> Receipt              every hold released exactly once
+
+A request for a quote goes the same way up to the price and is told what admission would say.
 
 A stage returns the next record or a Rejection; the first Rejection ends the request. From the grant on, the work runs in a
 task of its own: whatever happens to the connection, it is executed to its end and settled. This file decides the order and
@@ -18,26 +21,32 @@ emits the events; it must not know what any stage decides or how answers are spe
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from wickguard import clock
 from wickguard.backend import Backend
-from wickguard.guard.admit import Admission
+from wickguard.guard.admit import Admission, Allowance, Prospect
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import BodyReader, EdgeSettings, InFlight, find_deadline, screen
 from wickguard.guard.execute import execute
 from wickguard.guard.head import Head, Receive
 from wickguard.guard.identity import Identity
+from wickguard.guard.lessons import Lessons
 from wickguard.guard.price import Pricer
-from wickguard.guard.routes import Route
+from wickguard.guard.quoting import unwrap
+from wickguard.guard.routes import Route, Service
 from wickguard.guard.settle import settle
-from wickguard.records import Call, Caller, Grant, Outcome, RawRequest, Receipt
+from wickguard.records import Call, Caller, Grant, Outcome, Quote, RawRequest, Receipt
 from wickguard.rejection import Rejection
 from wickguard.telemetry import events
 from wickguard.telemetry.events import Event
 
 Emit = Callable[[Event], None]
+
+# Refusals of these stages cost their caller a little quota; the others charge for themselves.
+_UNPAID = ("edge", "decode", "price")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +60,22 @@ class Stages:
     pricer: Pricer
     admission: Admission
     backend: Backend
+    lessons: Lessons
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What the caller gets: the worker's encoded result for `call`, or a rejection. With the receipt if one was made."""
+    """What the caller gets: the worker's encoded result for `call`, a quote with its prospect, or a rejection.
+
+    allowance: what the caller may still ask, when it is known who calls.
+    """
 
     result: bytes | None
     call: Call | None = None
     rejection: Rejection | None = None
     outcome: Outcome | None = None
+    quoted: tuple[Quote, Prospect] | None = None
+    allowance: Allowance | None = None
 
 
 @dataclass(slots=True)
@@ -89,9 +104,13 @@ class Pipeline:
         journey = _Journey(request_id, route, clock.now())
         found = await self._up_to_grant(journey, head, receive)
         if isinstance(found, Rejection):
+            if journey.caller is not None and journey.stage in _UNPAID:
+                self._stages.admission.pace(journey.caller)
             self._report(journey, found)
-            return Served(None, journey.call, found)
-        return found
+            found = Served(None, journey.call, found)
+        if journey.caller is None:
+            return found
+        return dataclasses.replace(found, allowance=self._stages.admission.allowance(journey.caller))
 
     async def settled(self) -> None:
         """Wait until no admitted work is left."""
@@ -104,12 +123,17 @@ class Pipeline:
         if isinstance(caller, Rejection):
             return caller
         journey.caller, journey.stage = caller, "edge"
-        refusal = screen(head, stages.edge)
+        refusal = screen(head, journey.route, stages.edge)
         if refusal is not None:
             return refusal
         due = find_deadline(head, stages.edge, journey.started)
         if isinstance(due, Rejection):
             return due
+        journey.stage = "glance"
+        refusal = stages.admission.glance(caller)
+        if refusal is not None:
+            return refusal
+        journey.stage = "edge"
         refusal = stages.flight.open(caller.tenant)
         if refusal is not None:
             return refusal
@@ -119,7 +143,9 @@ class Pipeline:
             journey.body_bytes = reader.held
             if isinstance(body, Rejection):
                 return body
-            raw = RawRequest(journey.id, journey.route.path, caller, body, due, journey.started)
+            media = (head.one(b"content-type") or b"").split(b";")[0].strip().lower().decode("latin-1")
+            path = journey.route.path
+            raw = RawRequest(journey.id, path, caller, body, due, journey.started, media, head.query)
             return await self._from_body(journey, raw, receive)
         finally:
             reader.close()
@@ -128,7 +154,13 @@ class Pipeline:
     async def _from_body(self, journey: _Journey, raw: RawRequest, receive: Receive) -> Served | Rejection:
         stages = self._stages
         journey.stage = "decode"
-        call = stages.decoder.decode(raw, journey.route.dialect)
+        route = journey.route
+        if route.service is Service.QUOTE:
+            inner = unwrap(raw)
+            if isinstance(inner, Rejection):
+                return inner
+            raw, route = inner
+        call = stages.decoder.decode(raw, route)
         if isinstance(call, Rejection):
             return call
         journey.call, journey.stage = call, "price"
@@ -136,6 +168,8 @@ class Pipeline:
         if isinstance(quote, Rejection):
             return quote
         journey.stage = "admit"
+        if journey.route.service is Service.QUOTE:
+            return Served(None, call, quoted=(quote, stages.admission.prospect(call, quote)))
         gone = asyncio.get_running_loop().create_future()
         watcher = asyncio.create_task(_watch(receive, gone))
         try:
@@ -162,6 +196,7 @@ class Pipeline:
         )  # fmt: skip
         outcome = await execute(self._stages.backend, grant, gone)
         receipt, rejection = settle(self._stages.admission, grant, outcome)
+        self._stages.lessons.learn(grant, outcome)
         self._emit(_settled(journey, grant, outcome, receipt, rejection))
         return Served(outcome.result, call, rejection, outcome)
 

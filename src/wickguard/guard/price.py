@@ -6,7 +6,8 @@ queues, tenants or processes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 
 from wickguard.backend import ModelSpec
 from wickguard.cost import analytic
@@ -27,6 +28,13 @@ class Pricer:
         self._models = models
         self._speed = flops_per_s
         self._settings = settings
+        # Set by whoever knows that prices are wrong: (model, class) -> factor of the grant.
+        self.widening: Callable[[str, str], float] = lambda model, feature_class: 1.0
+
+    @property
+    def most_s(self) -> float:
+        """CPU-seconds that no call may exceed."""
+        return self._settings.max_cpu_s
 
     def price(self, call: Call) -> Quote | Rejection:
         """The quote for `call`, or a refusal when it needs more than any call may have."""
@@ -45,11 +53,11 @@ class Pricer:
                 Reason.UNAFFORDABLE, "the call would need too much memory", limit=settings.max_bytes,
                 seen=quote.ceiling.peak_bytes, unit="bytes", accepted="fewer or shorter inputs",
             )  # fmt: skip
-        cpu_s = min(quote.ceiling.cpu_s, settings.max_cpu_s)
+        cpu_s = min(quote.ceiling.cpu_s * self.widening(call.model, quote.feature_class), settings.max_cpu_s)
         ceiling = Cost(cpu_s, cpu_s * settings.wall_factor, quote.ceiling.peak_bytes)
-        return Quote(quote.expected, ceiling, quote.lane)
+        return dataclasses.replace(quote, ceiling=ceiling)
 
     def _maximum(self) -> Quote:
         settings = self._settings
         most = Cost(settings.max_cpu_s, settings.max_cpu_s * settings.wall_factor, settings.max_bytes)
-        return Quote(most, most, Lane.LONG)
+        return Quote(most, most, most, Lane.LONG, "unknown", analytic.SPREAD)

@@ -14,6 +14,7 @@ class Service(StrEnum):
     """What a route is for."""
 
     EMBED = "embed"
+    QUOTE = "quote"
     MODELS = "models"
     LIVE = "live"
     READY = "ready"
@@ -23,17 +24,20 @@ class Service(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """path, the one method it takes, what it is for, and the dialect of its errors ("" for problem details)."""
+    """path, the one method it takes, what it is for, the dialect of its errors ("" for problem details), and the media types
+    of its bodies.
+    """
 
     path: str
     method: str
     service: Service
     dialect: str = ""
+    media: tuple[bytes, ...] = (b"application/json",)
 
     @property
     def inference(self) -> bool:
-        """Whether it costs compute: such routes take a body and pass the whole pipeline."""
-        return self.service is Service.EMBED
+        """Whether it takes a body and passes the pipeline."""
+        return self.service in (Service.EMBED, Service.QUOTE)
 
 
 ROUTES: dict[str, Route] = {
@@ -41,6 +45,7 @@ ROUTES: dict[str, Route] = {
     for route in (
         Route("/v1/embeddings", "POST", Service.EMBED, "openai"),
         Route("/embed", "POST", Service.EMBED, "tei"),
+        Route("/v1/quote", "POST", Service.QUOTE),
         Route("/v1/models", "GET", Service.MODELS, "openai"),
         Route("/health/live", "GET", Service.LIVE),
         Route("/health/ready", "GET", Service.READY),

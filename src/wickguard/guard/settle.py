@@ -13,7 +13,10 @@ from typing import Protocol
 import msgspec
 
 from wickguard.backend import Refusal
-from wickguard.records import Grant, Outcome, OutcomeKind, Receipt
+from wickguard.control.applicant import Ending
+from wickguard.control.breaker import verdict_of
+from wickguard.control.quota import Settlement
+from wickguard.records import Cost, Grant, Outcome, OutcomeKind, Receipt
 from wickguard.rejection import Reason, Rejection
 
 
@@ -26,58 +29,81 @@ class Charge(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class Row:
     """One row: the charge, and the reason the caller is given (None: it gets its result)."""
 
     charge: Charge
     reason: Reason | None
 
 
-SETTLEMENTS: dict[OutcomeKind, Settlement] = {
-    OutcomeKind.COMPLETED: Settlement(Charge.ACTUAL, None),
+SETTLEMENTS: dict[OutcomeKind, Row] = {
+    OutcomeKind.COMPLETED: Row(Charge.ACTUAL, None),
     # The worker says which reason; this one stands in for a refusal that it did not spell well.
-    OutcomeKind.REFUSED_BY_WORKER: Settlement(Charge.ACTUAL, Reason.OUT_OF_ENVELOPE),
-    OutcomeKind.FAILED: Settlement(Charge.NOTHING, Reason.INTERNAL),
-    OutcomeKind.EXPIRED_CPU: Settlement(Charge.AT_LEAST_EXPECTED, Reason.CPU_EXCEEDED),
-    OutcomeKind.EXPIRED_WALL: Settlement(Charge.AT_LEAST_EXPECTED, Reason.DEADLINE_EXCEEDED),
-    OutcomeKind.OUT_OF_MEMORY: Settlement(Charge.AT_LEAST_EXPECTED, Reason.MEMORY_EXCEEDED),
-    OutcomeKind.CRASHED: Settlement(Charge.AT_LEAST_EXPECTED, Reason.WORKER_CRASHED),
-    OutcomeKind.ABANDONED: Settlement(Charge.ACTUAL, Reason.CLIENT_GONE),
+    OutcomeKind.REFUSED_BY_WORKER: Row(Charge.ACTUAL, Reason.OUT_OF_ENVELOPE),
+    OutcomeKind.FAILED: Row(Charge.NOTHING, Reason.INTERNAL),
+    OutcomeKind.EXPIRED_CPU: Row(Charge.AT_LEAST_EXPECTED, Reason.CPU_EXCEEDED),
+    OutcomeKind.EXPIRED_WALL: Row(Charge.AT_LEAST_EXPECTED, Reason.DEADLINE_EXCEEDED),
+    OutcomeKind.OUT_OF_MEMORY: Row(Charge.AT_LEAST_EXPECTED, Reason.MEMORY_EXCEEDED),
+    OutcomeKind.CRASHED: Row(Charge.AT_LEAST_EXPECTED, Reason.WORKER_CRASHED),
+    OutcomeKind.ABANDONED: Row(Charge.ACTUAL, Reason.CLIENT_GONE),
 }
 
 
 class Holds(Protocol):
     """Whoever gave the grant takes its holds back."""
 
-    def release(self, grant: Grant, actual_s: float) -> tuple[str, ...]:
-        """Release every hold of `grant`; returns their names."""
+    def release(self, grant: Grant, ending: Ending) -> Settlement:
+        """Release every hold of `grant` and charge what was used."""
+        ...
+
+    def scalar_s(self, cost: Cost) -> float:
+        """What `cost` is in the currency of prices."""
         ...
 
 
+class _Counts(msgspec.Struct):
+    # The one field of every result that is counted; the rest is skipped unread.
+    tokens: list[int] = []
+
+
+_COUNTS = msgspec.msgpack.Decoder(_Counts)
 _REFUSAL = msgspec.json.Decoder(Refusal)
 
 
 def settle(holds: Holds, grant: Grant, outcome: Outcome) -> tuple[Receipt, Rejection | None]:
     """Release every hold of `grant`, charge its tenant, and say what the caller is told (None: the result)."""
-    expected = grant.quote.expected.cpu_s
-    charged = charge(outcome, expected)
-    released = holds.release(grant, charged)
-    receipt = Receipt(grant.call.id, outcome.kind, charged, max(0.0, expected - charged), released)
+    # The deadline may be nearer than what the call was granted: running out of it proves nothing about the call.
+    hurried = grant.limits.wall_s < grant.quote.ceiling.wall_s
+    ending = Ending(
+        cpu_s=charge(outcome, holds.scalar_s(grant.quote.expected), holds.scalar_s(outcome.usage)),
+        tokens=sum(_COUNTS.decode(outcome.result).tokens) if outcome.result else 0,
+        verdict=verdict_of(outcome.kind, victim=outcome.retryable, hurried=hurried),
+        killed_s=_killed_s(outcome),
+    )
+    settlement = holds.release(grant, ending)
+    receipt = Receipt(grant.call.id, outcome.kind, settlement.charged_s, settlement.refunded_s)
     return receipt, explain(grant, outcome)
 
 
-def charge(outcome: Outcome, expected_s: float) -> float:
-    """Compute-seconds that the tenant pays for `outcome`."""
+def charge(outcome: Outcome, expected_s: float, used_s: float) -> float:
+    """Compute-seconds that the tenant pays for `outcome`, the end of its worker aside."""
     if outcome.retryable:
         # The call was the victim, not the cause (its zygote was lost).
         return 0.0
     match SETTLEMENTS[outcome.kind].charge:
         case Charge.ACTUAL:
-            return outcome.usage.cpu_s
+            # Who leaves pays for the worker that had to be ended, but is not accused of anything.
+            return used_s + (outcome.respawn_s if outcome.kind is OutcomeKind.ABANDONED else 0.0)
         case Charge.AT_LEAST_EXPECTED:
-            return max(expected_s, outcome.usage.cpu_s)
+            return max(expected_s, used_s)
         case Charge.NOTHING:
             return 0.0
+
+
+def _killed_s(outcome: Outcome) -> float | None:
+    if outcome.retryable or SETTLEMENTS[outcome.kind].charge is not Charge.AT_LEAST_EXPECTED:
+        return None
+    return outcome.respawn_s
 
 
 def explain(grant: Grant, outcome: Outcome) -> Rejection | None:

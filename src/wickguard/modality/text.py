@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import cast
+from typing import Annotated, cast
 
-from wickguard.errors import ConfigError
+from msgspec import Meta
+
 from wickguard.rejection import Reason, Rejection
-from wickguard.units import KIB
+from wickguard.setting import check as check_settings
+from wickguard.units import KIB, MIB
 
 # Ordinary English prose is 4 to 5 bytes per WordPiece or BPE token (0.25 tokens per byte measured on trained
 # vocabularies); used to predict, never to limit.
@@ -26,17 +28,19 @@ Inputs = Sequence[str] | Sequence[Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class TextSettings:
-    """The envelope of a text batch: counts and bytes, minimum as well as maximum."""
+    """The envelope of a text batch: counts and bytes, minimum as well as maximum.
 
-    max_inputs: int = 64
-    max_text_bytes: int = 64 * KIB
+    max_inputs: texts in one request.
+    max_text_bytes: UTF-8 bytes of one text.
+    truncate: cut what is too long for the model, unless the request says otherwise; else refuse it.
+    """
+
+    max_inputs: Annotated[int, Meta(ge=1, le=4096)] = 64
+    max_text_bytes: Annotated[int, Meta(ge=1, le=16 * MIB)] = 64 * KIB
     truncate: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_inputs <= 4096:
-            raise ConfigError(f"max_inputs must be 1 to 4096, not {self.max_inputs}")
-        if not 1 <= self.max_text_bytes <= 16 * 1024 * KIB:
-            raise ConfigError(f"max_text_bytes must be 1 to 16M, not {self.max_text_bytes}")
+        check_settings(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,16 @@ def measure(inputs: Inputs, limit: TokenBound) -> TextFeatures:
         token_typical=sum(typical),
         square_typical=sum(count * count for count in typical),
     )
+
+
+def largest(settings: TextSettings, limit: TokenBound) -> TextFeatures:
+    """The features of the dearest batch inside the envelope: as many inputs as may come, each as long as the model takes."""
+    inputs, tokens = settings.max_inputs, limit.max_tokens
+    squares = inputs * tokens * tokens
+    return TextFeatures(
+        inputs, inputs * settings.max_text_bytes, settings.max_text_bytes, inputs * tokens, tokens, squares,
+        inputs * tokens, squares,
+    )  # fmt: skip
 
 
 def synthesize(sizes_bytes: Sequence[int]) -> list[str]:

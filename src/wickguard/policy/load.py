@@ -1,4 +1,4 @@
-"""Loading a policy: TOML in, checked settings out, or an error that names file, line and what is accepted.
+"""Loading a policy: TOML in, checked settings out, or an error that names file, line, key, what was seen and what is accepted.
 
 Promises that an unknown section or key is an error (a limit that is misspelled is a limit that is off), and that sizes may be
 written as "512M" wherever the key counts bytes. It must not know what any key means.
@@ -6,16 +6,19 @@ written as "512M" wherever the key counts bytes. It must not know what any key m
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from wickguard.errors import ConfigError
-from wickguard.policy.schema import Policy
+from wickguard.errors import ConfigError, SettingError
+from wickguard.policy.position import line_of
+from wickguard.policy.schema import TENANT_NAME, Policy, Section, sections
+from wickguard.setting import Setting, settings_of
 from wickguard.units import parse_bytes
 
 
@@ -38,63 +41,82 @@ def parse(source: str, name: str) -> Policy:
         at = re.search(r"at line (\d+)", str(error))
         last = source.count("\n") + 1
         raise ConfigError(f"{name}:{at[1] if at else last}: not valid TOML: {error}") from error
-    sections = {item.name: item for item in dataclasses.fields(Policy)}
-    made: dict[str, Any] = {}
-    for section, table in document.items():
-        if section not in sections or not isinstance(table, dict):
-            place = _line(source, None, section)
-            raise ConfigError(f"{name}:{place}: unknown section [{section}]; known: {', '.join(sections)}")
-        factory = sections[section].default_factory
-        if factory is dataclasses.MISSING:
-            raise AssertionError("every section has a default")
-        made[section] = _make(type(factory()), section, table, (source, name))
-    try:
-        return Policy(**made)
-    except ConfigError as error:
-        # Two sections disagree; the message names the key that is too large.
-        named = re.search(r"(\w+)\.(\w+)", str(error))
-        line = _line(source, named[1], named[2]) if named else 1
-        raise ConfigError(f"{name}:{line}: {error}") from error
+    return _Text(source, name).policy(document)
 
 
-def _make(kind: type, section: str, table: dict[str, Any], where: tuple[str, str]) -> Any:
-    source, name = where
-    known = _keys(kind)
-    for key, value in table.items():
-        if key not in known:
-            place = _line(source, section, key)
-            raise ConfigError(f"{name}:{place}: unknown key {section}.{key}; known: {', '.join(known)}")
-        if isinstance(value, str) and key.endswith(("_bytes", "bytes_in_flight")):
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A policy's text: where errors point."""
+
+    source: str
+    name: str
+
+    def policy(self, document: dict[str, Any]) -> Policy:
+        known = {section.name: section for section in sections()}
+        made: dict[str, Any] = {}
+        for name, table in document.items():
+            if name not in known or not isinstance(table, dict):
+                raise self._error([name], f"unknown section [{name}]; known: {', '.join(known)}")
+            section = known[name]
+            made[name] = self._named(section, table) if section.named else self._settings(section.kind, [name], table)
+        try:
+            return Policy(**made)
+        except SettingError as error:
+            raise self._points_at(error) from error
+
+    def _named(self, section: Section, tables: dict[str, Any]) -> dict[str, Any]:
+        made = {}
+        for name, table in tables.items():
+            path = [section.name, name]
+            if not isinstance(table, dict):
+                raise self._error(path, f"{section.name}.{name} must be a table: write [{section.name}.NAME] and keys")
+            if not re.fullmatch(TENANT_NAME, name):
+                raise self._error(path, f"[{section.name}.{name!r}]: a name is 1 to 64 letters, digits, or - _ . @")
+            made[name] = self._settings(section.kind, path, table)
+        return made
+
+    def _settings(self, kind: type, path: Sequence[str], table: dict[str, Any]) -> Any:
+        known = {setting.key: setting for setting in settings_of(kind)}
+        place = ".".join(path)
+        values: dict[str, Any] = {}
+        for key, value in table.items():
+            if key not in known:
+                raise self._error([*path, key], f"unknown key {place}.{key}; known: {', '.join(known)}")
             try:
-                table[key] = parse_bytes(value)
-            except ValueError as error:
-                raise ConfigError(f"{name}:{_line(source, section, key)}: {section}.{key}: {error}") from error
+                values[key] = _convert(known[key], value)
+            except SettingError as error:
+                raise self._points_at(error.inside(place)) from error
+        try:
+            return kind(**values)
+        except SettingError as error:
+            raise self._points_at(error.inside(place)) from error
+
+    def _points_at(self, error: SettingError) -> ConfigError:
+        """The error with the line of the first of its keys that the text has; the others are at their defaults."""
+        for key in error.keys:
+            section, _, rest = key.partition(".")
+            # A tenant's name may have dots; a section and a key never do.
+            name, _, leaf = rest.rpartition(".")
+            line = line_of(self.source, [section, *([name] if name else []), leaf])
+            if line is not None:
+                return ConfigError(f"{self.name}:{line}: {error}")
+        return ConfigError(f"{self.name}:1: {error}")
+
+    def _error(self, path: Sequence[str], says: str) -> ConfigError:
+        return ConfigError(f"{self.name}:{line_of(self.source, path)}: {says}")
+
+
+def _convert(setting: Setting, value: Any) -> Any:
+    if setting.counts_bytes and isinstance(value, str):
+        try:
+            value = parse_bytes(value)
+        except ValueError as error:
+            raise SettingError(f"{{}} must be {setting.accepted}: {_literal(error)}", setting.key) from error
     try:
-        return msgspec.convert(table, kind)
+        return msgspec.convert(value, setting.kind)
     except msgspec.ValidationError as error:
-        match = re.search(r"\$\.(\w+)", str(error))
-        place = _line(source, section, match[1] if match else None)
-        raise ConfigError(f"{name}:{place}: [{section}] {error}") from error
-    except ConfigError as error:
-        keys = [key for key in table if key in str(error)]
-        raise ConfigError(f"{name}:{_line(source, section, keys[0] if keys else None)}: [{section}] {error}") from error
+        raise setting.refusal(value) from error
 
 
-def _keys(kind: type) -> tuple[str, ...]:
-    if dataclasses.is_dataclass(kind):
-        return tuple(item.name for item in dataclasses.fields(kind))
-    return tuple(item.name for item in msgspec.structs.fields(kind))
-
-
-def _line(source: str, section: str | None, key: str | None) -> int:
-    """The 1-based line of a key of a section, or of the section's own header."""
-    current: str | None = None
-    for number, line in enumerate(source.splitlines(), 1):
-        header = re.match(r"\s*\[+\s*([\w.-]+)", line)
-        if header:
-            current = header[1]
-            if current == (section if key is None else key) and (key is None or section is None):
-                return number
-        elif key is not None and current == section and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
-            return number
-    return 1
+def _literal(error: ValueError) -> str:
+    return str(error).replace("{", "{{").replace("}", "}}")

@@ -53,7 +53,7 @@ class Limits:
 
 
 LIMITS: dict[Profile, Limits] = {
-    Profile.SHORT: Limits(20_000, GIB, 165.0, 10.0, 1.5, 3, 2.0),
+    Profile.SHORT: Limits(20_000, GIB, 165.0, 10.0, 1.5, 3, 1.6),
     Profile.STANDARD: Limits(100_000, 8 * GIB, 900.0, 20.0, 3.0, 4, 4.0),
     Profile.DEEP: Limits(1_000_000, 64 * GIB, 6 * 3600.0, 60.0, 10.0, 5, 8.0),
 }

@@ -37,6 +37,11 @@ def growth(observation: Observation) -> float | None:
     return float(observation.memory.peak - observation.memory.before) if observation.memory else None
 
 
+def tokens(observation: Observation) -> float | None:
+    """Tokens that the target counted."""
+    return float(observation.tokens) if observation.tokens is not None else None
+
+
 def told_peak(observation: Observation) -> float | None:
     """Peak bytes, where the target's own answers tell them."""
     return float(observation.peak_told) if observation.peak_told is not None else None

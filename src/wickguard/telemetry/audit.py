@@ -15,11 +15,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
+from msgspec import Meta
 
 from wickguard.errors import ConfigError
+from wickguard.setting import check
 from wickguard.telemetry import events
 from wickguard.units import KIB, MIB
 
@@ -30,20 +32,21 @@ BATCH_LINES = 64
 
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
-    """path "" means no audit log. max_bytes: size at which the file is rotated. keep: rotated files kept."""
+    """The audit log: one line per request that was settled or refused.
+
+    path: the file; "" for no audit log.
+    max_bytes: size at which the file is rotated.
+    keep: rotated files that are kept.
+    queue_lines: lines that may wait for a slow disk; more are counted and lost.
+    """
 
     path: str = ""
-    max_bytes: int = 64 * MIB
-    keep: int = 4
-    queue_lines: int = 8192
+    max_bytes: Annotated[int, Meta(ge=64 * KIB, le=1 << 46)] = 64 * MIB
+    keep: Annotated[int, Meta(ge=1, le=1000)] = 4
+    queue_lines: Annotated[int, Meta(ge=16, le=1_000_000)] = 8192
 
     def __post_init__(self) -> None:
-        if self.max_bytes < 64 * KIB:
-            raise ConfigError(f"audit max_bytes must be at least 64k, not {self.max_bytes}")
-        if not 1 <= self.keep <= 1000:
-            raise ConfigError(f"audit keep must be 1 to 1000, not {self.keep}")
-        if not 16 <= self.queue_lines <= 1_000_000:
-            raise ConfigError(f"audit queue_lines must be 16 to 1000000, not {self.queue_lines}")
+        check(self)
 
 
 class AuditLog:

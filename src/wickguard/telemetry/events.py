@@ -103,6 +103,17 @@ class SupervisionLost(Event, frozen=True, kw_only=True):
     model: str | None
 
 
+class SwarmSeen(Event, frozen=True, kw_only=True):
+    """Many identities that nobody vouches for attack together: the cap of their group is lowered for a while."""
+
+
+class PriceDrifted(Event, frozen=True, kw_only=True):
+    """Calls of this class cost more than they are priced at, for sure: calibrate the model again."""
+
+    model: str
+    feature_class: str
+
+
 class AuditDropped(Event, frozen=True, kw_only=True):
     """The audit log could not keep up; `count` lines are missing."""
 

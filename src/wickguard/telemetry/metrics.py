@@ -84,6 +84,13 @@ class Metrics:
         self.supervision = Counter(
             "wickguard_supervision_lost_total", "Zygotes and arbiters replaced.", ["what"], registry=registry
         )
+        self.drifts = Counter(
+            "wickguard_price_drifts_total", "Classes of calls found to cost more than their price.", ["model"],
+            registry=registry,
+        )  # fmt: skip
+        self.swarms = Counter(
+            "wickguard_swarms_total", "Alarms that many unknown identities attack together.", registry=registry
+        )
         self.audit_dropped = Counter(
             "wickguard_audit_dropped_total", "Audit lines that could not be written.", registry=registry
         )
@@ -120,6 +127,10 @@ class Metrics:
                 self.workers_ended.labels(event.model, event.lane, event.how).inc()
             case events.SupervisionLost():
                 self.supervision.labels(event.what).inc()
+            case events.PriceDrifted():
+                self.drifts.labels(event.model).inc()
+            case events.SwarmSeen():
+                self.swarms.inc()
             case events.AuditDropped():
                 self.audit_dropped.inc(event.count)
             case _:

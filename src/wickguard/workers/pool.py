@@ -16,6 +16,7 @@ from wickguard import clock
 from wickguard.backend import Job, ModelSpec
 from wickguard.errors import ConfigError, ModelError, WorkerError
 from wickguard.records import Cost, Lane, Outcome, OutcomeKind
+from wickguard.units import GIB
 from wickguard.workers.connection import Connection
 from wickguard.workers.death import OUTCOMES, KillReason
 from wickguard.workers.events import PoolState, WorkerEvent
@@ -28,6 +29,8 @@ from wickguard.workers.tier import Tier
 # The arbiter, who only stands behind the kernel's timers, is told of calls that last longer than this: most calls are over
 # by then, and waking a third process twice for each of them cost a caller 0.3 ms of 2 cores.
 ARM_AFTER_S = 0.02
+# What the kernel needs to take back what a process has dirtied: 150 ms for a GB (research, and benches/kill.py).
+TEARDOWN_S_PER_BYTE = 0.15 / GIB
 LET_FINISH_S = 0.1  # an abandoned call with less granted time than this is not worth a kill
 
 
@@ -217,9 +220,8 @@ class Pool:
         memory_bytes = min(limits.peak_bytes, self.settings.max_grant_bytes)
         arm = Arm(worker.number, running.serial, limits.cpu_s, running.wall_at, memory_bytes)
         arming = asyncio.get_running_loop().call_later(ARM_AFTER_S, self._arm, running, arm)
-        frame = JobFrame(
-            running.serial, limits.cpu_s, max(0.0, running.wall_at - now), memory_bytes, running.job.payload
-        )
+        job, left_s = running.job, max(0.0, running.wall_at - now)
+        frame = JobFrame(running.serial, limits.cpu_s, left_s, memory_bytes, job.payload, job.trial)
         if worker.link is not None:
             worker.link.send(frame, self.settings.max_job_bytes + FRAME_OVERHEAD)
         try:
@@ -253,7 +255,8 @@ class Pool:
             detail += f", exit code {note.exit_code}"
         if note.breach_bytes:
             detail += f", an allocation of {note.breach_bytes} bytes was over the grant"
-        return Outcome(kind, usage, None, detail, worker.number, retryable=verdict.retryable or stale)
+        respawn_s = worker.birth_s + TEARDOWN_S_PER_BYTE * peak_bytes
+        return Outcome(kind, usage, None, detail, worker.number, verdict.retryable or stale, respawn_s)
 
     def _tell(self, message: Message) -> None:
         self._connection.send(message)

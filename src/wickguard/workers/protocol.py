@@ -158,13 +158,14 @@ ToFront = ModelLoaded | LoadFailed | WorkerForked | DeathNote | ZygoteDied | Arb
 
 
 class JobFrame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
-    """front -> worker: run this under these limits (seconds of CPU, seconds on the wall, bytes above now)."""
+    """front -> worker: run this under these limits (seconds of CPU, seconds on the wall, bytes above now). last: then end."""
 
     serial: int
     cpu_s: float
     wall_s: float
     peak_bytes: int
     payload: bytes
+    last: bool = False
 
 
 class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, array_like=True):

@@ -51,7 +51,9 @@ class Running:
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One worker. cpu_total_s: CPU of its life up to its last hello or reply. It is gone when it has ended and has a note."""
+    """One worker. cpu_total_s: CPU of its life up to its last hello or reply. birth_s: from the news of its fork to its hello,
+    what a replacement costs. It is gone when it has ended and has a note.
+    """
 
     number: int
     model: str
@@ -61,6 +63,7 @@ class Worker:
     link: Link | None = None
     state: State = State.BEING_BORN
     cpu_total_s: float = 0.0
+    birth_s: float = 0.0
     call: Running | None = None
     retiring: str = ""
     ended: bool = False

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from wickguard.errors import ConfigError
 from wickguard.records import Lane
+from wickguard.setting import check
 from wickguard.units import GIB, KIB, MIB
 
 _LOADER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -45,52 +48,48 @@ class ZygoteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many workers, how large a grant may be, when a worker is recycled. Raises ConfigError out of range.
+    """How many workers, how large a grant may be, when a worker is recycled.
 
-    slots, long_slots: calls of each lane that may run at once (0 = cores, and cores - 1 but at least 1).
+    slots: calls that may run at once; 0 = cores.
+    long_slots: of these, how many may be long; 0 = slots - 1, but at least 1.
     spares: ready workers beyond the slots, per model and lane, so that a kill costs nobody else anything.
-    long_nice: niceness of long-lane workers; 5 is weight 335 against 1024, so a long call still gets a quarter of a
-    contended core. idle_class: put the long lane into SCHED_IDLE instead.
+    long_nice: niceness of long-lane workers; 5 is weight 335 against 1024: a long call still gets a quarter of a contended
+        core.
+    idle_class: put the long lane into SCHED_IDLE instead.
     max_grant_bytes: hard RLIMIT_DATA above what a new worker has; no grant can be larger.
-    recycle_*: a worker retires after so many calls, when so much memory stays behind, or (always) after each call.
+    max_job_bytes: of one call on its way to a worker.
+    max_result_bytes: of one answer on its way back.
+    recycle_calls: a worker retires after so many calls.
+    recycle_retained_bytes: a worker retires when so much allocated memory stays behind after a call.
+    recycle_rss_bytes: a worker retires when its resident set has grown by so much.
+    recycle_always: a worker retires after each call.
+    start_timeout_s: for loading a model.
+    birth_timeout_s: for a new worker to be ready.
+    backoff_base_s: first wait before what keeps dying is started again.
+    backoff_max_s: longest such wait.
+
+    Raises SettingError out of range.
     """
 
-    slots: int = 0
-    long_slots: int = 0
-    spares: int = 1
-    long_nice: int = 5
+    slots: Annotated[int, Meta(ge=0, le=1024)] = 0
+    long_slots: Annotated[int, Meta(ge=0, le=1024)] = 0
+    spares: Annotated[int, Meta(ge=1, le=64)] = 1
+    long_nice: Annotated[int, Meta(ge=0, le=19)] = 5
     idle_class: bool = False
-    max_grant_bytes: int = 4 * GIB
-    max_job_bytes: int = 16 * MIB
-    max_result_bytes: int = 64 * MIB
-    recycle_calls: int = 1000
-    recycle_retained_bytes: int = 32 * MIB
-    recycle_rss_bytes: int = 128 * MIB
+    max_grant_bytes: Annotated[int, Meta(ge=MIB, le=1 << 46)] = 4 * GIB
+    max_job_bytes: Annotated[int, Meta(ge=KIB, le=GIB)] = 16 * MIB
+    max_result_bytes: Annotated[int, Meta(ge=KIB, le=GIB)] = 64 * MIB
+    recycle_calls: Annotated[int, Meta(ge=1, le=10**9)] = 1000
+    recycle_retained_bytes: Annotated[int, Meta(ge=0, le=1 << 46)] = 32 * MIB
+    recycle_rss_bytes: Annotated[int, Meta(ge=MIB, le=1 << 46)] = 128 * MIB
     recycle_always: bool = False
-    start_timeout_s: float = 120.0
-    birth_timeout_s: float = 10.0
-    backoff_base_s: float = 0.1
-    backoff_max_s: float = 10.0
+    start_timeout_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 120.0
+    birth_timeout_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
+    backoff_base_s: Annotated[float, Meta(ge=0.001, le=60)] = 0.1
+    backoff_max_s: Annotated[float, Meta(ge=0.001, le=3600)] = 10.0
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("slots", 0, 1024),
-            ("long_slots", 0, 1024),
-            ("spares", 1, 64),
-            ("long_nice", 0, 19),
-            ("max_grant_bytes", MIB, 1 << 46),
-            ("max_job_bytes", KIB, GIB),
-            ("max_result_bytes", KIB, GIB),
-            ("recycle_calls", 1, 10**9),
-            ("recycle_retained_bytes", 0, 1 << 46),
-            ("recycle_rss_bytes", MIB, 1 << 46),
-            ("start_timeout_s", 0.1, 86_400),
-            ("birth_timeout_s", 0.1, 600),
-            ("backoff_base_s", 0.001, 60),
-            ("backoff_max_s", 0.001, 3600),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ConfigError(f"workers.{name} is {getattr(self, name)}; accepted: {low} to {high}")
+        check(self)
 
     def calls(self, lane: Lane) -> int:
         """Calls of `lane` that may run at once, on an idle server."""

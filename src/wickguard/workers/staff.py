@@ -152,9 +152,8 @@ class Staff:
         match frame:
             case Hello() if worker.state is State.BEING_BORN:
                 self.tier = self._arbiter_adds(frame.tier)
-                self.on_event(
-                    WorkerBorn(worker.model, worker.lane, worker.number, worker.pid, clock.now() - worker.seen_at)
-                )
+                worker.birth_s = clock.now() - worker.seen_at
+                self.on_event(WorkerBorn(worker.model, worker.lane, worker.number, worker.pid, worker.birth_s))
                 self.roster.offer(worker)
                 self._check_started()
             case Reply() if running is not None and running.ending is not None and frame.serial == running.serial:

@@ -136,7 +136,7 @@ class Calls:
         self._done += 1
         total = time.process_time()
         used, self._cpu_s = total - self._cpu_s, total
-        retiring = ending.retiring or self._reason_to_retire()
+        retiring = ending.retiring or ("trial" if job.last else self._reason_to_retire())
         return Reply(job.serial, ending.kind, ending.result, ending.detail, used, total, peak_bytes, retiring)
 
     def _call(self, payload: bytes, limits: Cost) -> Ending:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from wickguard.control.fair_queue import FairQueue, Ticket
 from wickguard.records import Lane
 
@@ -112,12 +114,12 @@ def test_nothing_is_left_when_callers_leave() -> None:
     queue = FairQueue()
     queue.push(ticket("a0", "a", 0.1))
     queue.push(ticket("a1", "a", 0.2))
-    assert queue.contenders(Lane.SHORT, "b") == 1
+    assert queue.ahead_s("b", Lane.SHORT, 0.1) == pytest.approx(0.1)
     assert queue.remove("a0")
     assert not queue.remove("a0")
     assert queue.remove("a1")
     assert (len(queue), queue.backlog_s("a", Lane.SHORT), queue.total_s(Lane.SHORT)) == (0, 0.0, 0.0)
-    assert queue.contenders(Lane.SHORT, "b") == 0
+    assert queue.ahead_s("b", Lane.SHORT, 0.1) == 0.0
 
 
 def test_memory_is_bounded_when_callers_queue_and_leave_behind_one_that_stays() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wickguard.control.breaker import State, Verdict
-from wickguard.control.panel import Panel, Passage, Reach, Stopped, Subject, class_of
+from wickguard.control.panel import Panel, Passage, Reach, Stopped, Subject
 
 
 def subject(tenant: str, feature_class: str = "tokens:9", witness: str | None = None) -> Subject:
@@ -130,9 +130,3 @@ def test_late_failure_changes_nothing_when_its_breaker_was_forgotten() -> None:
         assert isinstance(passage, Passage)
         panel.report(2.0, passage, Verdict.BAD)
     assert panel.state(Reach.TENANT, subject("a", "late")) is State.CLOSED
-
-
-def test_class_is_the_power_of_two_when_features_are_measured() -> None:
-    """Sizes of about the same fail together, whatever the order of features."""
-    assert class_of({"tokens": 300, "inputs": 2}) == class_of({"inputs": 3, "tokens": 511}) == "inputs:2,tokens:9"
-    assert class_of({"tokens": 512}) != class_of({"tokens": 511})

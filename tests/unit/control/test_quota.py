@@ -208,3 +208,19 @@ def test_counts_are_limited_when_a_plan_has_requests_tokens_and_calls() -> None:
     assert quota.would(0.0, levels, Demand(0.5, 50)) is None
     assert quota.would(0.0, levels, Demand(0.5, 101)) is not None
     assert len(quota) == 1
+
+
+def test_waiting_earns_quota_when_a_stranger_was_refused() -> None:
+    """Its first call is dearer than its credit; after the wait that it was told, it fits."""
+    quota, address = Quota(b"seed"), Level(Scope.TENANT, "ip:192.0.2.1", Limit(0.1, 5.0), credit=0.05)
+    refused = quota.reserve(0.0, "1", (address,), Demand(0.4), 60.0)
+    assert isinstance(refused, Shortfall)
+    assert refused.wait_s == pytest.approx(3.5, abs=0.01)
+    assert isinstance(quota.reserve(refused.wait_s, "2", (address,), Demand(0.4), 60.0), Lease)
+
+
+def test_nothing_is_earned_when_a_stranger_only_asks_what_a_call_would_cost() -> None:
+    """A question takes no place in the roll."""
+    quota, address = Quota(b"seed"), Level(Scope.TENANT, "ip:192.0.2.1", Limit(0.1, 5.0), credit=0.05)
+    assert quota.would(0.0, (address,), Demand(0.4)) is not None
+    assert len(quota.roll) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.fakes import MINILM, features_of
 
-from wickguard.cost.analytic import F32, PriceSettings, activation_bytes, flops, quote
+from wickguard.cost.analytic import F32, PriceSettings, activation_bytes, class_of, flops, quote
 from wickguard.errors import ConfigError
 from wickguard.records import Lane
 
@@ -62,3 +62,9 @@ def test_settings_are_refused_when_out_of_range(wrong: dict[str, float]) -> None
     """At load."""
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         PriceSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_class_is_the_power_of_two_when_features_are_measured() -> None:
+    """Sizes of about the same fail together, whatever the order of features."""
+    assert class_of({"tokens": 300, "inputs": 2}) == class_of({"inputs": 3, "tokens": 511}) == "inputs:2,tokens:9"
+    assert class_of({"tokens": 512}) != class_of({"tokens": 511})

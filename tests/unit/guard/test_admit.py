@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from tests.fakes import FakeClock, call_of, quote_of, settle_down
+from tests.fakes import FakeClock, admission_of, call_of, quote_of, settle_down
 
-from wickguard.control.memory import MemoryReservation
-from wickguard.control.slots import Slots
+from wickguard.control.applicant import Ending
+from wickguard.control.breaker import Verdict
+from wickguard.control.gate import AdmissionSettings
 from wickguard.errors import ConfigError, WickguardError
-from wickguard.guard.admit import Admission, AdmissionSettings
 from wickguard.records import Call, Grant, Lane, Quote
 from wickguard.rejection import Reason, Rejection
 from wickguard.units import MIB
@@ -24,7 +24,8 @@ class Gate:
 
     def __init__(self, slots: tuple[int, int] = (1, 1), budget: int = 100 * MIB, **settings: float) -> None:
         self.clock = FakeClock()
-        self.admission = Admission(Slots(*slots), MemoryReservation(budget), AdmissionSettings(**settings), self.clock)
+        settings = {"tenant_memory_share": 1.0, "efficiency": 1.0, **settings}
+        self.admission = admission_of(self.clock, AdmissionSettings(**settings), slots, budget)
         self.gone: dict[str, asyncio.Future[None]] = {}
 
     def ask(self, call: Call, quote: Quote | None = None) -> Asked:
@@ -36,6 +37,11 @@ class Gate:
         """Whether nothing is held and nobody waits."""
         gate = self.admission
         return (gate.running, gate.waiting, gate.held_bytes, gate.queued_s(Lane.SHORT)) == (0, 0, 0, 0)
+
+
+def used(cpu_s: float) -> Ending:
+    """How a call that went well ended."""
+    return Ending(cpu_s, 0, Verdict.GOOD)
 
 
 def in_loop(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -62,14 +68,14 @@ async def refused(task: Asked) -> Rejection:
 
 
 def test_a_call_starts_at_once_when_a_slot_is_free() -> None:
-    """With the ceiling as its limits, and all of it given back."""
+    """With the ceiling as its limits; all of it is given back, and what was used is charged."""
 
     async def scenario() -> None:
         gate = Gate()
         quote = quote_of(0.5, 10 * MIB)
         grant = await granted(gate.ask(call_of("a"), quote))
         assert (grant.limits, gate.admission.held_bytes) == (quote.ceiling, 10 * MIB)
-        assert set(gate.admission.release(grant, 0.5)) == {"slot", "memory", "share"}
+        assert gate.admission.release(grant, used(0.5)).charged_s == pytest.approx(0.5, abs=1e-5)
         assert gate.empty()
 
     in_loop(scenario)
@@ -81,9 +87,9 @@ def test_a_grant_is_released_only_once_when_asked_twice() -> None:
     async def scenario() -> None:
         gate = Gate()
         grant = await granted(gate.ask(call_of("a")))
-        gate.admission.release(grant, 0.0)
+        gate.admission.release(grant, used(0.0))
         with pytest.raises(WickguardError):
-            gate.admission.release(grant, 0.0)
+            gate.admission.release(grant, used(0.0))
         assert gate.empty()
 
     in_loop(scenario)
@@ -99,7 +105,7 @@ def test_a_call_waits_when_no_slot_is_free() -> None:
         await settle_down()
         assert (gate.admission.running, gate.admission.waiting) == (1, 1)
         gate.clock.advance(2.0)
-        gate.admission.release(first, 0.1)
+        gate.admission.release(first, used(0.1))
         grant = await granted(second)
         assert grant.queued_s == 2.0
 
@@ -117,7 +123,7 @@ def test_a_call_waits_when_its_memory_does_not_fit() -> None:
         await granted(gate.ask(call_of("c", call_id="3", tenant="key:eve"), quote_of(0.01, 10 * MIB)))
         assert not large.done()
         assert gate.admission.held_bytes == 90 * MIB
-        gate.admission.release(first, 0.0)
+        gate.admission.release(first, used(0.0))
         await granted(large)
 
     in_loop(scenario)
@@ -137,10 +143,10 @@ def test_a_call_is_refused_at_once_when_its_deadline_is_too_near() -> None:
     """At the 90th percentile of its predicted run, on an idle server."""
 
     async def scenario() -> None:
-        gate = Gate(q90=2.0)
-        found = await refused(gate.ask(call_of("a", deadline_at=1001.0), quote_of(0.51)))
-        assert (found.reason, found.limit, found.seen) == (Reason.DEADLINE_INFEASIBLE, 1.0, 1.02)
-        await granted(gate.ask(call_of("a", deadline_at=1001.0), quote_of(0.49)))
+        gate = Gate()
+        found = await refused(gate.ask(call_of("a", deadline_at=1001.0), quote_of(0.75)))
+        assert (found.reason, found.limit, found.seen) == (Reason.DEADLINE_INFEASIBLE, 1.0, 1.033)
+        await granted(gate.ask(call_of("a", deadline_at=1001.0), quote_of(0.70)))
 
     in_loop(scenario)
 
@@ -214,10 +220,10 @@ def test_a_call_is_not_started_when_its_time_ran_out_in_the_queue() -> None:
         patient = gate.ask(call_of("c", call_id="2", tenant="key:c"), quote_of(2.0))
         await settle_down()
         gate.clock.advance(4.0)
-        gate.admission.release(first, 1.0)
+        gate.admission.release(first, used(1.0))
         found = await refused(late)
         assert (found.reason, found.limit) == (Reason.DEADLINE_EXCEEDED, 1.0)
-        gate.admission.release(await granted(patient), 1.0)
+        gate.admission.release(await granted(patient), used(1.0))
         assert gate.empty()
 
     in_loop(scenario)
@@ -228,7 +234,7 @@ def test_a_waiting_call_ends_when_its_deadline_passes() -> None:
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
-        gate = Admission(Slots(1, 1), MemoryReservation(100 * MIB), AdmissionSettings(), loop.time)
+        gate = admission_of(loop.time, slots=(1, 1))
         gone: asyncio.Future[None] = loop.create_future()
         held = await gate.admit(call_of("a", call_id="0", deadline_at=loop.time() + 9), quote_of(0.001), gone)
         assert isinstance(held, Grant)
@@ -267,12 +273,12 @@ def test_nothing_is_held_when_a_waiting_call_is_cancelled(released_first: bool) 
         waiting = gate.ask(call_of("b", call_id="1"))
         await settle_down()
         if released_first:
-            gate.admission.release(first, 0.0)
+            gate.admission.release(first, used(0.0))
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         if not released_first:
-            gate.admission.release(first, 0.0)
+            gate.admission.release(first, used(0.0))
         assert gate.empty()
 
     in_loop(scenario)
@@ -314,7 +320,10 @@ def test_a_long_call_leaves_a_slot_when_short_ones_come() -> None:
     in_loop(scenario)
 
 
-@pytest.mark.parametrize("wrong", [{"queue_s": 1.0, "tenant_queue_s": 2.0}, {"tenant_queue_s": 0.0}, {"q90": 0.9}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"queue_s": 1.0, "tenant_queue_s": 2.0}, {"tenant_queue_s": 0.0}, {"efficiency": 0.0}, {"long_floor": 1.0}],
+)
 def test_settings_are_refused_when_out_of_range(wrong: dict[str, float]) -> None:
     """At load."""
     with pytest.raises(ConfigError):

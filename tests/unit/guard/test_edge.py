@@ -100,7 +100,7 @@ def test_a_head_is_screened_when_no_body_byte_was_read(
     headers: list[tuple[bytes, bytes]], reason: Reason | None
 ) -> None:
     """Every header that says no, and the ones that look like it but don't."""
-    assert reason_of(screen(head(*headers), SETTINGS)) is reason
+    assert reason_of(screen(head(*headers), ROUTES["/v1/embeddings"], SETTINGS)) is reason
 
 
 @pytest.mark.parametrize(("value", "at"), [(b"1", 0.001), (b"2500", 2.5), (b"999999999", 300.0)])

@@ -7,8 +7,10 @@ import json
 import pytest
 from tests.fakes import ended, grant_of, quote_of
 
+from wickguard.control.applicant import Ending
+from wickguard.control.quota import Settlement, SettlementStatus
 from wickguard.guard.settle import SETTLEMENTS, Charge, explain, settle
-from wickguard.records import Grant, OutcomeKind
+from wickguard.records import Cost, Grant, OutcomeKind
 from wickguard.rejection import Reason
 
 
@@ -17,11 +19,17 @@ class Ledger:
 
     def __init__(self) -> None:
         self.released: list[tuple[str, float]] = []
+        self.endings: list[Ending] = []
 
-    def release(self, grant: Grant, actual_s: float) -> tuple[str, ...]:
+    def release(self, grant: Grant, ending: Ending) -> Settlement:
         """See Holds."""
-        self.released.append((grant.call.id, actual_s))
-        return ("slot",)
+        self.released.append((grant.call.id, ending.cpu_s))
+        self.endings.append(ending)
+        return Settlement(SettlementStatus.SETTLED, ending.cpu_s, max(0.0, 0.1 - ending.cpu_s))
+
+    def scalar_s(self, cost: Cost) -> float:
+        """See Holds."""
+        return cost.cpu_s
 
 
 @pytest.mark.parametrize("kind", list(OutcomeKind))

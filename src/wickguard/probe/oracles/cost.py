@@ -10,20 +10,28 @@ from wickguard.probe.case import Case
 from wickguard.probe.finding import Oracle
 from wickguard.probe.fit import Family, Fit, fit
 from wickguard.probe.oracles.suspicion import MATTERS_S, Suspicion
-from wickguard.probe.series import Reader, Series, cpu, latency
+from wickguard.probe.series import Reader, Series, cpu, latency, tokens, tree_cpu
 from wickguard.units import KIB, format_bytes, format_seconds
 
 # By so much the lower end of an exponent's interval may stay below the bound that the exponent itself exceeds.
 _INTERVAL = 0.15
 _FEWEST_SIZES = 4
+_EXPLAINED = 0.4
 _CLIFF = 3.0
 _AMPLIFIED_BYTES = 64 * KIB
 
 
 def cost_reader(series: Series) -> Reader:
-    """The channel that says most about cost: CPU-seconds from the answers themselves, else latency."""
+    """The channel that says most about cost: CPU-seconds where they explain the latency, else the latency.
+
+    The answers' own are best, then the process tree's or /metrics'; a server that sleeps or waits shows in latency alone.
+    """
     observations = [item for items in series.attack.values() for item in items if item.accepted]
-    return cpu if observations and all(item.exact for item in observations) else latency
+    if observations and all(item.exact for item in observations):
+        return cpu
+    slowest = max(observations, key=lambda item: item.latency_s, default=None)
+    explained = slowest is not None and (slowest.cpu_s or 0.0) > _EXPLAINED * slowest.latency_s
+    return tree_cpu if explained and all(item.cpu_s is not None for item in observations) else latency
 
 
 def comparable(series: Series) -> list[int]:
@@ -106,7 +114,9 @@ def twin(case: Case, series: Series) -> Suspicion | None:
         theirs = series.median(size, read, twin=True)
         if mine is None or theirs is None or not all(item.accepted for item in series.twin[size]):
             continue
-        ratio = mine / max(theirs, 1e-4)
+        # What the target counts as tokens it can charge: only cost beyond its own count is amplification.
+        counted = (series.least(size, tokens) or 0.0) / max(1.0, series.median(size, tokens, twin=True) or 0.0)
+        ratio = mine / max(theirs, 1e-4) / max(1.0, counted if series.least(size, tokens) else 1.0)
         if ratio > case.expect.twin_ratio and mine - theirs > MATTERS_S:
             evidence = (
                 f"{format_seconds(mine)} against {format_seconds(theirs)} for a benign request of about the same bytes "

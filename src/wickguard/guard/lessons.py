@@ -1,0 +1,50 @@
+"""Lessons: what the cost of calls that have ended says about prices to come.
+
+Decides, by control/drift.py, two things. A tenant whose calls cost more than they look pays more for the next ones. A model
+whose calls of one class cost more than they are priced at, whoever makes them, is reported once, and its grants are widened by
+a quarter until it is calibrated again, so that honest calls are not killed for a wrong price. Only calls that went well teach:
+what a call that was stopped would have cost nobody knows. Promises microseconds per call and bounded memory (drift). It must
+not know how prices are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wickguard.control.drift import Drift, Watched, residual
+from wickguard.records import Caller, Grant, Outcome, OutcomeKind
+
+# What an alarm about a tenant multiplies its prices by; what one about a model multiplies its grants by.
+SURCHARGE = 1.35
+WIDENING = 1.25
+
+
+class Lessons:
+    """The lessons of one server. surcharge raises a caller's prices by a factor; on_drift is told of (model, class)."""
+
+    def __init__(
+        self,
+        surcharge: Callable[[Caller, float], None],
+        on_drift: Callable[[str, str], None],
+        drift: Drift | None = None,
+    ) -> None:
+        self._surcharge = surcharge
+        self._on_drift = on_drift
+        self._drift = drift or Drift()
+
+    def learn(self, grant: Grant, outcome: Outcome) -> None:
+        """A call has ended."""
+        quote, call = grant.quote, grant.call
+        if outcome.kind is not OutcomeKind.COMPLETED or quote.expected.cpu_s <= 0:
+            return
+        z = residual(outcome.usage.cpu_s, quote.expected.cpu_s, quote.spread)
+        if self._drift.observe(Watched.MODEL, call.model, quote.feature_class, z):
+            self._on_drift(call.model, quote.feature_class)
+        subject = f"{call.caller.tenant}/{call.model}"
+        if self._drift.observe(Watched.TENANT, subject, quote.feature_class, z):
+            self._surcharge(call.caller, SURCHARGE)
+            self._drift.reset(Watched.TENANT, subject, quote.feature_class)
+
+    def widening(self, model: str, feature_class: str) -> float:
+        """What grants of this class are multiplied by: 1, or more while its prices are known to be wrong."""
+        return WIDENING if self._drift.alarmed(Watched.MODEL, model, feature_class) else 1.0
