@@ -57,6 +57,7 @@ class Runner:
         self._observer = observer
         self._seed = seed
         self._case_s = case_s
+        self._built = 0
         self._limits = observer.allowance.limits
 
     async def run(self, case: Case) -> AsyncIterator[Event]:
@@ -197,12 +198,15 @@ class Runner:
         )
 
     def _traces(self, case: Case, size: int) -> tuple[Trace, Trace]:
-        # The same bytes whenever a size is built: repeats repeat, and a witness can be made again from the seed.
+        # The same bytes whenever a size is built: repeats repeat, and a witness can be made again from the seed. A fresh
+        # case is counted on, so that the target has not seen its requests before.
         spelling = self._observer.target.spelling
-        attack = case.attack(spelling, size, random.Random(f"{self._seed}:{case.id}:{size}"))
+        self._built += case.fresh
+        seed = f"{self._seed}:{case.id}:{size}" + (f":{self._built}" if case.fresh else "")
+        attack = case.attack(spelling, size, random.Random(seed))
         if case.twin is None:
             return attack, single(spelling.request(("the river was quiet",)))
-        return attack, case.twin(spelling, size, random.Random(f"{self._seed}:{case.id}:{size}:twin"))
+        return attack, case.twin(spelling, size, random.Random(f"{seed}:twin"))
 
     def _at(self) -> float:
         return round(now() - self._observer.allowance.began, 4)

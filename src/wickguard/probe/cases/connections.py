@@ -50,8 +50,11 @@ def _churn(target: Spelling, size: int, chance: random.Random) -> Trace:
 
 def _abandoned(target: Spelling, size: int, chance: random.Random) -> Trace:
     request = target.request([prose(4 * KIB)])
-    gone = (Step(request, at_s=index * 0.01, reading=Reading.HANG_UP, measured=False) for index in range(size))
-    return Trace(tuple(gone), note="valid requests whose client hangs up at once")
+    # Late enough for the target to have begun.
+    gone = (
+        Step(request, at_s=index * 0.01, reading=Reading.HANG_UP, hold_s=0.05, measured=False) for index in range(size)
+    )
+    return Trace(tuple(gone), note="valid requests whose client soon hangs up")
 
 
 CASES = (

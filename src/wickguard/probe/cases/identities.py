@@ -111,5 +111,6 @@ CASES = (
         profile=Profile.STANDARD,
         remedy="never evict a debt; let identities without room share one limit, and start unseen ones nearly empty",
         pause_s=1.0,
+        fresh=True,
     ),
 )

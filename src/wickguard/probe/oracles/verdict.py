@@ -7,11 +7,12 @@ from wickguard.probe.finding import Oracle
 from wickguard.probe.observe import Observation
 from wickguard.probe.oracles.suspicion import MATTERS_S, Suspicion
 from wickguard.probe.series import Series, latency
-from wickguard.probe.trace import Step
+from wickguard.probe.trace import Reading, Step
 from wickguard.probe.wire import Answer
-from wickguard.units import format_bytes, format_seconds
+from wickguard.units import KIB, format_bytes, format_seconds
 
 _LATE_RATIO = 5.0
+_ANSWERED_BYTES = 256 * KIB
 # What merely reading a body may take on a slow day (bytes per second).
 _READ_RATE = 50e6
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
@@ -25,7 +26,20 @@ def liveness(case: Case, series: Series) -> Suspicion | None:
                 text = "its process was replaced or ended" if not item.alive else "it refused connections"
                 evidence = (f"after the attack at {size} of {case.feature} {text}",)
                 return Suspicion(Oracle.LIVENESS, 1, 0, "deaths", evidence, size)
+        hung_up = [step for step, answer in series.attack[size][0].measured if _hung_up(step, answer)]
+        again = all(any(_hung_up(*pair) for pair in item.measured) for item in series.attack[size])
+        if hung_up and again:
+            evidence = (f"at {size} of {case.feature} the connection broke without an answer, as when a process ends",)
+            return Suspicion(Oracle.LIVENESS, len(hung_up), 0, "deaths", evidence, size, step=hung_up[0].label)
     return None
+
+
+def _hung_up(step: Step, answer: Answer) -> bool:
+    # A whole and ordinary request that a server might refuse, but to which it would say something: behind a supervisor
+    # nothing else shows that a process died. Long bodies don't count: a refusal may be lost when they are cut off.
+    ordinary = step.complete and step.reading is Reading.ALL and step.request.raw is None and not step.request.headers
+    short = step.request.size_bytes <= _ANSWERED_BYTES
+    return ordinary and short and answer.status == 0 and answer.error in ("reset", "closed")
 
 
 def status(case: Case, series: Series) -> Suspicion | None:
