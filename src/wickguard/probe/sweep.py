@@ -39,17 +39,6 @@ def _square(target: Spelling, size: int, chance: random.Random) -> Trace:
     return single(target.request(synthesize([16 * side] * side)))
 
 
-def _one_long(target: Spelling, size: int, chance: random.Random) -> Trace:
-    # Half of the bytes in one text, the other half in short ones.
-    count = max(1, size // 2 // _SHORT_TEXT_BYTES)
-    return single(target.request(synthesize([size // 2, *[_SHORT_TEXT_BYTES] * count])))
-
-
-def _even(target: Spelling, size: int, chance: random.Random) -> Trace:
-    count = max(1, size // 2 // _SHORT_TEXT_BYTES) + 1
-    return single(target.request(synthesize([max(1, size // count)] * count)))
-
-
 def _rows(target: Spelling, size: int, chance: random.Random) -> Trace:
     return single(target.request(["rows"] * size))
 
@@ -71,11 +60,10 @@ def sweeps(target: Spelling) -> tuple[Case, ...]:
         found.append(
             _case("inputs x text_bytes", "bytes, as many inputs as each is long", geometric(KIB, MIB, 11), _square)
         )
-        found.append(_case("padding", "bytes, half of them in one text", geometric(512, 64 * KIB, 8), _one_long, _even))
     return tuple(found)
 
 
-def _case(name: str, feature: str, sizes: tuple[int, ...], attack: Build, twin: Build | None = None) -> Case:
+def _case(name: str, feature: str, sizes: tuple[int, ...], attack: Build) -> Case:
     return Case(
         id=PREFIX + name,
         title=f"Cost of {feature}",
@@ -84,8 +72,8 @@ def _case(name: str, feature: str, sizes: tuple[int, ...], attack: Build, twin: 
         feature=feature,
         sizes=sizes,
         attack=attack,
-        twin=twin,
-        oracles=_ORACLES | {Oracle.TWIN} if twin is not None else _ORACLES,
+        twin=None,
+        oracles=_ORACLES,
         taxonomy=_TAXONOMY,
         severity=Severity.WARNING,
         expect=_EXPECT,

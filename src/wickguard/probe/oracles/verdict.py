@@ -15,6 +15,8 @@ _LATE_RATIO = 5.0
 _ANSWERED_BYTES = 256 * KIB
 # What merely reading a body may take on a slow day (bytes per second).
 _READ_RATE = 50e6
+# 5xx that are about what was asked for and say so: not implemented, version not supported.
+_HONEST = frozenset({501, 505})
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 
 
@@ -49,7 +51,7 @@ def status(case: Case, series: Series) -> Suspicion | None:
         for step, answer in (pair for item in series.attack[size] for pair in item.measured):
             code = answer.status
             overload = code == 503 and 503 not in allowed and answer.headers.get("retry-after") is not None
-            wrong = code not in allowed if allowed else code >= 500
+            wrong = code not in allowed if allowed else code >= 500 and code not in _HONEST
             # No answer at all is for other oracles; an honest "busy" is not about this request.
             if code and wrong and not overload:
                 told = f"answered {code} ({_excerpt(answer)})"
