@@ -258,7 +258,8 @@ def _least_squares(values: Sequence[float], ys: Sequence[float], weights: Sequen
 
 
 def _aicc(candidate: _Candidate, points: int, noise: float) -> float:
-    parameters = candidate.parameters + 1
+    # The noise is given, not fitted: it is no parameter. (Counted as one, six points would never be a power.)
+    parameters = candidate.parameters
     if points - parameters - 1 <= 0 or not math.isfinite(candidate.loss):
         return math.inf if candidate.parameters > 2 else points * math.log(candidate.loss / points + noise**2)
     correction = 2 * parameters * (parameters + 1) / (points - parameters - 1)
