@@ -15,8 +15,8 @@ from html import escape
 from wickguard.probe.events import Point
 from wickguard.probe.fit import Family, Fit
 
-WIDTH, HEIGHT = 440, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 44
+WIDTH, HEIGHT = 400, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 14, 44
 _CURVE_STEPS = 60
 # Room for what lies at the edge, as a factor of the value.
 _MARGIN = 1.25
@@ -88,7 +88,7 @@ def _axes(chart: Chart, x: _Scale, y: _Scale) -> list[str]:
         at = y(value)
         found.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at}" y2="{at}"/>')
         found.append(
-            f'<text class="tick" x="{_LEFT - 6}" y="{at + 3.5}" text-anchor="end">{_say(chart.say_y, value)}</text>'
+            f'<text class="tick" x="{_LEFT - 6}" y="{at + 4}" text-anchor="end">{_say(chart.say_y, value)}</text>'
         )
     for value in x.ticks(6):
         at = x(value)

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from wickguard.probe.events import CaseFinished, CurveFitted, LimitDerived, Planned, Verdict
 from wickguard.probe.finding import Finding, Oracle, Severity, Taxonomy
+from wickguard.probe.fit import Family, Fit
 from wickguard.probe.plot import Chart, draw
 from wickguard.probe.result import Result
 from wickguard.units import format_bytes, format_seconds
@@ -98,40 +99,44 @@ def _figures(result: Result) -> str:
 def _findings(result: Result) -> str:
     if not result.findings:
         return ""
-    found = sorted(result.findings, key=lambda finding: (-finding.severity.rank, finding.case, finding.oracle))
-    pictured: set[str] = set()
-    cards = [_finding(finding, result, pictured) for finding in found]
-    return "<h2>Findings</h2>\n" + "\n".join(cards)
+    # One card for each case, whatever number of oracles it failed, the gravest first.
+    cards: dict[tuple[str, str], list[Finding]] = {}
+    for finding in sorted(result.findings, key=lambda finding: -finding.severity.rank):
+        cards.setdefault((finding.case, finding.title), []).append(finding)
+    return "<h2>Findings</h2>\n" + "\n".join(_card(found, result) for found in cards.values())
 
 
-def _finding(finding: Finding, result: Result, pictured: set[str]) -> str:
-    curve = None if finding.case in pictured or finding.case.startswith(_SWEEP) else _curve_of(finding, result)
-    pictured.add(finding.case)
+def _card(found: list[Finding], result: Result) -> str:
+    worst = found[0]
+    tags = " ".join(
+        f'<span class="tag {finding.severity}">{finding.severity}: {escape(_spoken(finding.oracle))}</span>'
+        for finding in found
+    )
+    lines = dict.fromkeys(line for finding in found for line in finding.evidence)
     text = [
-        f'<span class="tag {finding.severity}">{finding.severity}</span> '
-        f'<span class="tag quiet">{escape(finding.case)} \u00b7 {escape(_spoken(finding.oracle))}</span>',
-        f"<h3>{escape(finding.title)}</h3>",
-        "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in finding.evidence) + "</ul>",
+        f'<p>{tags} <span class="tag quiet mono">{escape(worst.case)}</span></p>',
+        f"<h3>{escape(worst.title)}</h3>",
+        "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>",
     ]
-    if finding.remedy:
-        text.append(f"<p><b>To do:</b> {escape(finding.remedy)}.</p>")
-    if finding.witness is not None:
-        witness = finding.witness
-        again = f"{witness.recipe}; {format_bytes(witness.request_bytes)} to {witness.path}"
+    for remedy in dict.fromkeys(finding.remedy for finding in found if finding.remedy):
+        text.append(f"<p><b>To do:</b> {escape(remedy)}.</p>")
+    if worst.witness is not None:
+        again = f"{worst.witness.recipe}; {format_bytes(worst.witness.request_bytes)} to {worst.witness.path}"
         text.append(f'<p class="quiet">Again with: {escape(again)}</p>')
-        if witness.excerpt:
-            text.append(f"<p><code>{escape(witness.excerpt)}</code></p>")
-    if ids := _ids(finding.taxonomy):
-        text.append(f'<p class="quiet">{escape(ids)}</p>')
+        text.append(f"<p><code>{escape(worst.witness.excerpt)}</code></p>" if worst.witness.excerpt else "")
+    text.append(f'<p class="quiet">{escape(_ids(worst.taxonomy))}</p>')
+    curve = _curve_of(found, result)
     picture = f"<figure>{_plot(curve, result)}</figure>" if curve is not None else ""
-    kind = f"card finding {finding.severity}" + (" pictured" if picture else "")
+    kind = f"card finding {worst.severity}" + (" pictured" if picture else "")
     return f'<article class="{kind}"><div><div>{"".join(text)}</div>{picture}</div></article>'
 
 
-def _curve_of(finding: Finding, result: Result) -> CurveFitted | None:
-    wanted = ("memory_bytes",) if finding.oracle is Oracle.MEMORY else ("cpu_s", "latency_s")
-    mine = {curve.channel: curve for curve in result.curves if curve.case == finding.case}
-    return next((mine[channel] for channel in wanted if channel in mine), None)
+def _curve_of(found: list[Finding], result: Result) -> CurveFitted | None:
+    only_memory = {finding.oracle for finding in found} == {Oracle.MEMORY}
+    mine = {curve.channel: curve for curve in result.curves if curve.case == found[0].case}
+    return next(
+        (mine[name] for name in (("memory_bytes",) if only_memory else ("cpu_s", "latency_s")) if name in mine), None
+    )
 
 
 def _limits(result: Result) -> str:
@@ -143,7 +148,8 @@ def _limits(result: Result) -> str:
         for limit in result.limits
     )
     return (
-        "<h2>Limits that follow</h2>\n<table><thead><tr><th>feature</th><th>limit</th><th>because</th></tr></thead>"
+        '<h2>Limits that follow</h2>\n<table><thead><tr><th>feature</th><th class="number">limit</th>'
+        "<th>because</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>"
     )
 
@@ -180,8 +186,7 @@ def _figure(curve: CurveFitted, result: Result) -> str:
     name, _ = _CHANNELS.get(curve.channel, (curve.channel, _plain))
     case = "" if curve.case.startswith(_SWEEP) else f"{curve.case}: "
     held = f" ({curve.fixed})" if curve.fixed else ""
-    grows = f"grows as {curve.fit.describe()}" if curve.fit.exponent else "is constant"
-    caption = f"<b>{escape(case + name)}</b> {escape(grows)} in {escape(curve.feature)}{escape(held)}"
+    caption = f"<b>{escape(case + name)}</b> {escape(_grows(curve.fit))} in {escape(curve.feature)}{escape(held)}"
     return f'<figure class="card">{_plot(curve, result)}<figcaption>{caption}</figcaption></figure>'
 
 
@@ -196,39 +201,51 @@ def _concerns(limit: LimitDerived, curve: CurveFitted) -> bool:
 
 
 def _matrix(result: Result) -> str:
-    if not result.planned:
-        return ""
-    finished = {case.case: case for case in result.cases}
-    oracles = [oracle for oracle in Oracle if any(oracle in planned.oracles for planned in result.planned)]
+    finished = {case.case: case for case in result.cases if case.verdict is not Verdict.SKIPPED}
+    run = [planned for planned in result.planned if planned.case in finished]
+    oracles = [oracle for oracle in Oracle if any(oracle in planned.oracles for planned in run)]
     head = "".join(f'<th class="oracle"><span>{escape(_spoken(oracle))}</span></th>' for oracle in oracles)
-    rows = "\n".join(_row(planned, finished.get(planned.case), oracles, result) for planned in result.planned)
-    return (
-        '<h2>Cases</h2>\n<p class="key">\u25cf a finding \u00b7 \u2713 looked for and not found \u00b7 ? measured too noisily '
-        'to say \u00b7 empty: not looked for</p>\n<div class="wide"><table class="matrix"><thead><tr><th>case</th><th>what</th>'
+    rows = "\n".join(_row(planned, finished[planned.case], oracles, result) for planned in run)
+    table = (
+        '<p class="key">\u25cf a finding \u00b7 \u2713 looked for and not found \u00b7 ? measured too noisily to say \u00b7 '
+        'empty: not looked for</p>\n<div class="wide"><table class="matrix"><thead><tr><th>case</th><th>what</th>'
         f"<th>verdict</th>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
     )
+    return "<h2>Cases</h2>\n" + (table if run else "") + _not_run(result) if result.planned else ""
 
 
-def _row(planned: Planned, finished: CaseFinished | None, oracles: list[Oracle], result: Result) -> str:
-    verdict = finished.verdict if finished is not None else Verdict.SKIPPED
+def _not_run(result: Result) -> str:
+    finished = {case.case: case for case in result.cases}
+    reasons: dict[str, list[str]] = {}
+    for planned in result.planned:
+        case = finished.get(planned.case)
+        if case is None or case.verdict is Verdict.SKIPPED:
+            reason = planned.skip or (case.reason if case is not None else "the run was cut off")
+            reasons.setdefault(reason, []).append(planned.case)
+    rows = "".join(
+        f'<tr><td>{escape(reason)}</td><td class="mono">{escape(", ".join(cases))}</td></tr>'
+        for reason, cases in reasons.items()
+    )
+    return f"<h3>Not run</h3>\n<table><tbody>{rows}</tbody></table>" if rows else ""
+
+
+def _row(planned: Planned, finished: CaseFinished, oracles: list[Oracle], result: Result) -> str:
     found = {finding.oracle: finding.severity for finding in result.findings if finding.case == planned.case}
-    reason = planned.skip or (finished.reason if finished is not None else "the run was cut off")
+    mark, kind = _MARKS.get(finished.verdict, ("", "quiet"))
     cells = []
     for oracle in oracles:
         if oracle in found:
-            cells.append(f'<td class="mark {found[oracle]}" title="{escape(str(oracle))}">\u25cf</td>')
-        elif oracle in planned.oracles and verdict in _MARKS:
-            mark, kind = _MARKS[verdict]
-            cells.append(f'<td class="mark {kind}">{mark}</td>')
+            cells.append(f'<td class="mark {found[oracle]}" title="{escape(_spoken(oracle))}">\u25cf</td>')
+        elif oracle in planned.oracles:
+            cells.append(f'<td class="mark {kind}" title="{escape(_spoken(oracle))}">{mark}</td>')
         else:
             cells.append("<td></td>")
     worst = max(found.values(), key=lambda severity: severity.rank, default=None)
-    kind = str(worst) if worst is not None else "sound" if verdict is Verdict.SOUND else "quiet"
-    note = f'<br><span class="quiet">{escape(reason)}</span>' if reason else ""
-    hidden = ' class="skipped"' if verdict is Verdict.SKIPPED else ""
+    colour = str(worst) if worst is not None else "sound" if finished.verdict is Verdict.SOUND else "quiet"
+    note = f'<br><span class="quiet">{escape(finished.reason)}</span>' if finished.reason else ""
     return (
-        f'<tr{hidden}><td class="mono">{escape(planned.case)}</td><td>{escape(planned.title)}{note}</td>'
-        f'<td class="{kind}">{_WORDS[verdict]}</td>{"".join(cells)}</tr>'
+        f'<tr><td class="mono case">{escape(planned.case)}</td><td>{escape(planned.title)}{note}</td>'
+        f'<td class="{colour}">{_WORDS[finished.verdict]}</td>{"".join(cells)}</tr>'
     )
 
 
@@ -250,6 +267,18 @@ def _facts(result: Result) -> str:
         facts.append(("The run ended", f"{ended.reason}: {ended.detail}" if ended.detail else str(ended.reason)))
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts)
     return f"<h2>How it was measured</h2>\n<table><tbody>{rows}</tbody></table>"
+
+
+def _grows(fit: Fit) -> str:
+    match fit.family:
+        case Family.CONSTANT | Family.LINEAR:
+            return f"is {fit.family}"
+        case Family.CLIFF:
+            return f"jumps {fit.jump:.1f} times after {_plain(fit.cliff_at or 0)}"
+        case Family.EXPONENTIAL:
+            return f"is {fit.describe()}"
+        case _:
+            return f"grows as {fit.describe()}"
 
 
 def _ids(taxonomy: Taxonomy) -> str:
