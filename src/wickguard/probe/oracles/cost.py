@@ -57,8 +57,10 @@ def slope(case: Case, series: Series) -> Suspicion | None:
         return None
     steep = found.exponent > case.expect.exponent and found.low > case.expect.exponent - _INTERVAL
     explosive = found.family is Family.EXPONENTIAL and points[-1].value > 8 * points[0].value
+    # Where a line explains the points best, the exponent of a power through them is that of their noise.
+    mild = case.expect.exponent >= 1 and found.family in (Family.LINEAR, Family.N_LOG_N)
     # A cliff is another oracle's; the exponent of a power through it means nothing.
-    if found.family is Family.CLIFF or not (steep or explosive):
+    if mild or found.family is Family.CLIFF or not (steep or explosive):
         return None
     evidence: tuple[str, ...] = (
         f"cost grows as {found.describe()} in {case.feature}",
