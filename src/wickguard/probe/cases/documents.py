@@ -211,7 +211,7 @@ CASES = (
         remedy="refuse at the first unknown field",
     ),
     _json_case(
-        "J05", "Integers that collide are put in a set or a map", "integers", geometric(400, 12_000, 6),
+        "J05", "Integers that collide are put in a set or a map", "integers", geometric(400, 8000, 8),
         attack=values(_colliding), twin=values(_scattered), dialects=frozenset({"openai", "oip"}),
         oracles=frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.STALL, Oracle.EARLY}), taxonomy=taxonomy("407"),
         severity=Severity.ERROR, remedy="check the range of an integer while parsing, before it is hashed",

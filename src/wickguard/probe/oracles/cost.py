@@ -26,7 +26,7 @@ def cost_reader(series: Series) -> Reader:
 
     The answers' own are best, then the process tree's or /metrics'; a server that sleeps or waits shows in latency alone.
     """
-    observations = [item for items in series.attack.values() for item in items if item.accepted]
+    observations = [item for size in comparable(series) for item in series.attack[size]]
     if observations and all(item.exact for item in observations):
         return cpu
     slowest = max(observations, key=lambda item: item.latency_s, default=None)
@@ -49,8 +49,11 @@ def curve(series: Series, read: Reader) -> Fit | None:
 
 
 def slope(case: Case, series: Series) -> Suspicion | None:
-    """Cost grows faster than the case allows."""
-    read = cost_reader(series)
+    """Cost grows faster than the case allows: in CPU time, which a busy machine does not distort, or in what costs most."""
+    return _steep(case, series, tree_cpu) or _steep(case, series, cost_reader(series))
+
+
+def _steep(case: Case, series: Series, read: Reader) -> Suspicion | None:
     found = curve(series, read)
     points = series.points(comparable(series), read)
     if found is None or points[-1].value - points[0].value < MATTERS_S:
