@@ -129,6 +129,12 @@ def _same_batch(target: Spelling, size: int, chance: random.Random) -> Trace:
     return Trace(tuple(steps), note="the same batch on each route of the target")
 
 
+def _small_everywhere(target: Spelling, size: int, chance: random.Random) -> Trace:
+    """What no limit on sizes refuses: a rate limit that answers the first and not the second is none of this case's."""
+    trace = _same_overload(target, 16, chance)
+    return Trace(trace.steps, note="a small input on each route of the target")
+
+
 _COUNTS = ("dimensions", "n", "top_k", "best_of", "max_tokens")
 
 
@@ -273,12 +279,12 @@ CASES = (
     ),
     _json_case(
         "J17", "What one route refuses, another serves", "bytes of one input", geometric(4 * KIB, MIB, 5),
-        attack=_same_overload, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT | {"openapi"},
+        attack=_same_overload, twin=_small_everywhere, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT | {"openapi"},
         severity=Severity.ERROR, remedy="put the limits in front of all routes, not into one of them",
     ),
     _json_case(
         "J17.batch", "A batch that one route refuses, another serves", "inputs", geometric(16, 1024, 4),
-        attack=_same_batch, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT | {"openapi"},
+        attack=_same_batch, twin=_small_everywhere, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT | {"openapi"},
         severity=Severity.ERROR, remedy="put the limits in front of all routes, not into one of them",
     ),
     *(_counted(name) for name in _COUNTS),

@@ -50,7 +50,7 @@ def status(case: Case, series: Series) -> Suspicion | None:
     for size in series.sizes:
         for step, answer in (pair for item in series.attack[size] for pair in item.measured):
             code = answer.status
-            overload = code == 503 and 503 not in allowed and answer.headers.get("retry-after") is not None
+            overload = _asks_to_wait(answer)
             wrong = code not in allowed if allowed else code >= 500 and code not in _HONEST
             # No answer at all is for other oracles; an honest "busy" is not about this request.
             if code and wrong and not overload:
@@ -69,11 +69,13 @@ def retry(case: Case, series: Series) -> Suspicion | None:
             answers = [item.answers[index] for item in items if index < len(item.answers)]
             repeats = all(answer.status in _RETRYABLE for answer in answers) and len({a.status for a in answers}) == 1
             discouraged = any(answer.headers.get("x-should-retry") == "false" for answer in answers)
+            # In a quick row of requests the later ones meet a rate limit each time, and not because of what they say.
+            limited = len(items[0].trace.steps) > 1 and all(_asks_to_wait(answer) for answer in answers)
             if (
                 step.measured
                 and len(answers) >= 2
                 and repeats
-                and not discouraged
+                and not (discouraged or limited)
                 and all(item.accepted for item in twins)
             ):
                 evidence = (
@@ -82,6 +84,10 @@ def retry(case: Case, series: Series) -> Suspicion | None:
                 )
                 return Suspicion(Oracle.RETRY, answers[0].status, 499, "status", evidence, size, step=step.label)
     return None
+
+
+def _asks_to_wait(answer: Answer) -> bool:
+    return answer.status in (429, 503) and "retry-after" in answer.headers
 
 
 def early(case: Case, series: Series) -> Suspicion | None:
