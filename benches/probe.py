@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--names", nargs="*", default=list(NAMES))
     parser.add_argument("--only", choices=("defects", "twins"), help="half of it")
     parser.add_argument("--fresh", action="store_true", help="forget earlier outcomes")
+    parser.add_argument("--write", action="store_true", help="write benches/results/probe.md")
     options = parser.parse_args()
     if options.fresh:
         OUTCOMES.unlink(missing_ok=True)
@@ -107,7 +108,9 @@ def main() -> None:
                         file.write(msgspec.json.encode(outcome).decode() + "\n")
                     kind, found = "twin" if sound else "defect", ", ".join(outcome.findings) or "-"
                     print(f"{name} {kind} {seed}: {found} ({outcome.seconds:.0f} s)", file=sys.stderr, flush=True)
-    report(read(OUTCOMES)).write()
+    made = report(read(OUTCOMES))
+    if options.write:
+        made.write()
 
 
 def read(path: Path) -> list[Outcome]:
