@@ -47,7 +47,7 @@ def main() -> None:
         report.write()
 
 
-def compare(name: str, model: engine.Model, text: str, client: Blocking, request: bytes) -> tuple[str, ...]:
+def compare(name: str, model: engine.Embedder, text: str, client: Blocking, request: bytes) -> tuple[str, ...]:
     """One row."""
     inside, outside = [], []
     for number in range(ROUNDS + 20):

@@ -19,15 +19,17 @@ from wickguard.control.memory import MemoryReservation
 from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
 from wickguard.cost.analytic import PriceSettings
+from wickguard.cost.quote import priced_analytically
 from wickguard.deadline import Deadline
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
 from wickguard.dialect.tei import Tei
 from wickguard.guard.admit import Admission, Machine
 from wickguard.guard.asgi import Application, Surface
+from wickguard.guard.batch import Batches
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import EdgeSettings, InFlight
-from wickguard.guard.embedding import Embedding
+from wickguard.guard.embedding import Embedding, EmbeddingMerger
 from wickguard.guard.head import Head, Message, Scope
 from wickguard.guard.identity import Identity, IdentitySettings
 from wickguard.guard.lessons import Lessons
@@ -48,6 +50,7 @@ MINILM = ModelSpec(
 
 # Forty GFLOP/s on one core: an ordinary machine.
 SPEED = {MINILM.name: 4e10}
+PRICES = {MINILM.name: priced_analytically(MINILM, SPEED[MINILM.name])}
 BOUND = TokenBound(MINILM.max_tokens, MINILM.special_tokens, MINILM.token_expansion, MINILM.vocab)
 ALICE = Caller("key:alice", Pool.KEYED, "127.0.0.2", "k1")
 
@@ -327,8 +330,9 @@ def rig(
     stages = Stages(
         identity=Identity(settings.identity), edge=settings.edge, flight=InFlight(settings.edge),
         decoder=Decoder({Service.EMBED: Embedding(backend.models, dialects, settings.text)}),
-        pricer=Pricer(backend.models, SPEED, settings.price),
-        admission=admission, backend=backend, lessons=Lessons(admission.surcharge, lambda model, feature_class: None),
+        pricer=Pricer(PRICES, settings.price),
+        admission=admission, backend=Batches(backend, EmbeddingMerger()),
+        lessons=Lessons(admission.surcharge, lambda model, feature_class: None),
     )  # fmt: skip
     metrics, heard = Metrics(), list[Event]()
 
@@ -337,7 +341,7 @@ def rig(
         metrics(event)
 
     pipeline, status = Pipeline(stages, emit), FakeStatus(backend)
-    surface = Surface(stages, pipeline, dialects, OpenAI().render_models, metrics, status, emit)
+    surface = Surface(pipeline, dialects, OpenAI().render_models, metrics, status, emit)
     return Rig(backend, status, stages, pipeline, Application(surface), metrics, heard)
 
 

@@ -44,3 +44,15 @@ impl From<candle_core::Error> for Error {
         Self::Internal(error.to_string())
     }
 }
+
+/// Whether a model computed numbers.
+#[must_use]
+pub fn all_finite(values: &[f32]) -> bool {
+    values.iter().all(|value| value.is_finite())
+}
+
+/// What to say when it did not: no input that passed the checks does that to sound weights.
+#[must_use]
+pub fn not_finite() -> Error {
+    Error::BadWeights("the model computes what is no finite number: its weights are damaged".to_owned())
+}

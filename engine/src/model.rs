@@ -1,249 +1,71 @@
-//! A model directory on disk, and texts to vectors with it.
+//! Which model a directory holds, and the model itself, whatever its task.
 //!
-//! Decides the order of checks: sizes first, then memory, then work. Promises that `load` allocates nothing before the
-//! computed need was compared with the limit, starts no thread and computes no forward pass, and that `embed` refuses
-//! an input that does not fit before it allocates for it. Must not know about Python.
+//! Decides by `model_type` in config.json which architecture reads the directory. Promises that an architecture which
+//! this engine does not have is refused by name before any other file is opened. A new architecture is one arm here.
+//! Must not know about Python.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
-use candle_core::{DType, Device};
-use candle_nn::VarBuilder;
+use serde::Deserialize;
 
-use crate::cancel::checkpoint;
+use crate::classifier::Classifier;
+use crate::directory::{Directory, LONGEST_CONFIG};
+use crate::embedder::Embedder;
 use crate::error::{Error, Result};
-use crate::kernels::norm::to_unit_length;
-use crate::mapping::MappedFile;
-use crate::models::bert::{Bert, Pooling, packed_bytes};
-use crate::models::bert_config::BertConfig;
-use crate::tokenizer_file::TokenizerFile;
-use crate::tokens::Tokenizer;
-use crate::weights::Weights;
-
-const WEIGHTS: &str = "model.safetensors";
-const LONGEST_CONFIG: u64 = 1 << 20;
-const LONGEST_TOKENIZER: u64 = 64 << 20;
-/// Bytes that reading a tokenizer takes at its peak, per byte of its file: measured 14.9 for MiniLM and 20.2 for a
-/// vocabulary of pieces of three characters, the dearest; tests load both under the computed need. A file that is not
-/// mostly vocabulary (long lists where objects are expected) can take more before it is refused.
-const TOKENIZER_FACTOR: u64 = 24;
-/// The same for the header of the weights: measured 10.6 for twenty thousand tensors of one value.
-const HEADER_FACTOR: u64 = 24;
-/// What does not grow with any file.
-const FIXED_NEED: u64 = 1 << 20;
-
-/// One input: text, or token ids that stand for text (special tokens are put around both).
-pub enum Input<'a> {
-    Text(&'a str),
-    Ids(&'a [u32]),
-}
-
-/// What a model is.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    pub config: BertConfig,
-    pub parameters: u64,
-    pub weight_bytes: u64,
-    pub token_expansion: f32,
-    pub special_tokens: usize,
-    pub warnings: Vec<String>,
-}
-
-/// Vectors and what they were made of.
-pub struct Embedded {
-    /// `inputs` x `hidden`, row by row.
-    pub values: Vec<f32>,
-    /// Tokens per input, special tokens and truncation included.
-    pub tokens: Vec<usize>,
-}
+use crate::forecaster::Forecaster;
+use crate::generator::Generator;
+use crate::spec::Spec;
 
 /// A loaded model.
-pub struct Model {
-    pub spec: Spec,
-    tokenizer: Tokenizer,
-    // Before `_file`: its tables live there, and fields are dropped in order.
-    bert: Bert,
-    _file: MappedFile,
+pub enum Model {
+    Embed(Box<Embedder>),
+    Generate(Arc<Generator>),
+    Classify(Box<Classifier>),
+    Forecast(Box<Forecaster>),
 }
 
-/// A whole file of at most `most` bytes.
-fn read(directory: &Path, name: &str, most: u64) -> Result<Vec<u8>> {
-    let failed = |error: std::io::Error| Error::BadWeights(format!("{name}: {error}"));
-    let file = File::open(directory.join(name)).map_err(failed)?;
-    let len = file.metadata().map_err(failed)?.len();
-    if len > most {
-        return Err(Error::BadWeights(format!("{name}: has {len} bytes; at most {most} are read")));
-    }
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
-}
-
-/// Mean over the tokens, unless the directory says otherwise.
-fn pooling(directory: &Path) -> Result<Pooling> {
-    const NAME: &str = "1_Pooling/config.json";
-    if !directory.join(NAME).exists() {
-        return Ok(Pooling::Mean);
-    }
-    let bytes = read(directory, NAME, LONGEST_CONFIG)?;
-    let said: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(&bytes).map_err(|e| Error::BadWeights(format!("{NAME}: {e}")))?;
-    let on = said.iter().filter(|(key, value)| key.starts_with("pooling_mode") && value.as_bool() == Some(true));
-    match on.map(|(key, _)| key.as_str()).collect::<Vec<_>>()[..] {
-        ["pooling_mode_mean_tokens"] => Ok(Pooling::Mean),
-        ["pooling_mode_cls_token"] => Ok(Pooling::First),
-        ref other => Err(Error::Unsupported(format!("{NAME}: {other:?}; this engine does one of mean and cls"))),
-    }
+#[derive(Deserialize)]
+struct Named {
+    model_type: Option<String>,
 }
 
 impl Model {
-    /// Loads config.json, model.safetensors and tokenizer.json of a directory.
+    /// Loads the directory at `path`.
     ///
     /// # Errors
     /// `OutOfMemory` naming the need if it is more than `memory_limit` bytes, `BadWeights` or `Unsupported` naming
     /// the file and the field.
-    pub fn load(directory: &Path, memory_limit: Option<u64>) -> Result<Self> {
-        let config = BertConfig::parse(&read(directory, "config.json", LONGEST_CONFIG)?)?;
-        let pooling = pooling(directory)?;
-        let failed = |error: std::io::Error| Error::BadWeights(format!("{WEIGHTS}: {error}"));
-        let opened = File::open(directory.join(WEIGHTS)).map_err(failed)?;
-        let file = MappedFile::open(&opened).map_err(failed)?;
-        let packed = packed_bytes(&config);
-        let packed = packed.ok_or_else(|| Error::BadWeights("config.json: the sizes overflow".to_owned()))?;
-        let reading = need_of_reading(directory, &file)?;
-        afford(reading, memory_limit)?;
-        let weights = Weights::open(&file, WEIGHTS)?;
-        let (parameters, converting) = check_tensors(&config, &weights)?;
-        afford(packed.saturating_add(converting).saturating_add(reading), memory_limit)?;
-        let tokenizer = read(directory, "tokenizer.json", LONGEST_TOKENIZER)?;
-        let tokenizer = TokenizerFile::parse(&tokenizer, config.vocab)?;
-        let warnings = tokenizer.warnings.clone();
-        let tokenizer = Tokenizer::new(tokenizer);
-        if tokenizer.special_tokens() >= config.positions {
-            return Err(Error::BadWeights("config.json: max_position_embeddings leaves no room for a text".to_owned()));
-        }
-        let vb = VarBuilder::from_backend(Box::new(weights), DType::F32, Device::Cpu);
-        let bert = Bert::load(&vb, &config, pooling)?;
-        drop(vb);
-        let spec = Spec {
-            parameters,
-            weight_bytes: packed.saturating_add(parameters.saturating_mul(4)).saturating_sub(dense_bytes(&config)),
-            token_expansion: tokenizer.token_expansion(),
-            special_tokens: tokenizer.special_tokens(),
-            warnings,
-            config,
-        };
-        Ok(Self { spec, tokenizer, bert, _file: file })
-    }
-
-    /// Vectors of the inputs, in order.
-    ///
-    /// # Errors
-    /// `BadShape` for no inputs, an unknown token id, or too many tokens without `truncate`; `Cancelled`.
-    pub fn embed(&self, inputs: &[Input<'_>], truncate: bool, normalize: bool) -> Result<Embedded> {
-        if inputs.is_empty() {
-            return Err(Error::BadShape("there are no inputs; at least one is needed".to_owned()));
-        }
-        let mut texts = Vec::with_capacity(inputs.len());
-        for (index, input) in inputs.iter().enumerate() {
-            checkpoint()?;
-            texts.push(self.tokens(index, input, truncate)?);
-        }
-        let width = self.spec.config.hidden;
-        let mut values = vec![0.0; inputs.len() * width];
-        self.bert.encode(&texts, &mut values)?;
-        if normalize {
-            values.chunks_exact_mut(width).for_each(to_unit_length);
-        }
-        Ok(Embedded { values, tokens: texts.iter().map(Vec::len).collect() })
-    }
-
-    /// The ids of one input with the special tokens, checked.
-    fn tokens(&self, index: usize, input: &Input<'_>, truncate: bool) -> Result<Vec<u32>> {
-        let limit = self.spec.config.positions;
-        let room = limit - self.spec.special_tokens;
-        let too_many = |seen: &str| {
-            Error::BadShape(format!("input {index} has {seen} tokens with the special ones; the limit is {limit}"))
-        };
-        let ids = match input {
-            Input::Text(text) => {
-                let (ids, more) = self.tokenizer.encode(text, room);
-                if more && !truncate {
-                    return Err(too_many(&format!("more than {limit}")));
-                }
-                self.tokenizer.wrap(&ids)
+    pub fn load(path: &Path, memory_limit: Option<u64>) -> Result<Self> {
+        let directory = Directory::new(path, memory_limit);
+        let config = directory.read("config.json", LONGEST_CONFIG)?;
+        let bad = |error: serde_json::Error| Error::BadWeights(format!("config.json: {error}"));
+        let named: Named = serde_json::from_slice(&config).map_err(bad)?;
+        match named.model_type.as_deref() {
+            Some("bert") => Embedder::load(&directory, &config).map(Box::new).map(Self::Embed),
+            Some("llama") => Generator::load(&directory, &config, "llama").map(Arc::new).map(Self::Generate),
+            Some("qwen2") => Generator::load(&directory, &config, "qwen2").map(Arc::new).map(Self::Generate),
+            Some(kind @ ("vit" | "resnet")) => {
+                Classifier::load(&directory, &config, kind).map(Box::new).map(Self::Classify)
             }
-            Input::Ids(ids) => {
-                if ids.len() > room && !truncate {
-                    return Err(too_many(&(ids.len() + self.spec.special_tokens).to_string()));
-                }
-                let ids = &ids[..ids.len().min(room)];
-                let vocab = self.spec.config.vocab;
-                if let Some((at, id)) = ids.iter().enumerate().find(|(_, id)| **id as usize >= vocab) {
-                    let message = format!("input {index} has token id {id} at {at}; ids are 0 to {}", vocab - 1);
-                    return Err(Error::BadShape(message));
-                }
-                self.tokenizer.wrap(ids)
+            Some("t5") => Forecaster::load(&directory, &config).map(Box::new).map(Self::Forecast),
+            other => {
+                let seen = other.unwrap_or("missing");
+                Err(Error::Unsupported(format!(
+                    "config.json: model_type is {seen}; this engine does \"bert\", \"llama\", \"qwen2\", \"vit\", \
+                     \"resnet\" and \"t5\""
+                )))
             }
-        };
-        if ids.is_empty() {
-            return Err(Error::BadShape(format!("input {index} has no tokens, and this model adds none")));
         }
-        Ok(ids)
     }
 
-    /// See [`Bert::peak_bytes`], plus ids and results for texts of at least `special_tokens` + 1 tokens on average.
     #[must_use]
-    pub fn peak_bytes(&self, tokens: usize, longest: usize) -> u64 {
-        let texts = tokens.div_ceil(self.spec.special_tokens.max(1)) as u64;
-        let per_text = (self.spec.config.hidden as u64).saturating_mul(4).saturating_add(64);
-        // Ids grow by doubling while a text is cut, and are copied once with the special tokens around them.
-        let ids = (tokens as u64).saturating_add(longest as u64 * 4).saturating_mul(4);
-        self.bert.peak_bytes(tokens, longest).saturating_add(texts.saturating_mul(per_text)).saturating_add(ids)
-    }
-
-    /// See [`Bert::flops`].
-    #[must_use]
-    pub fn flops(&self, lengths: &[usize]) -> u64 {
-        self.bert.flops(lengths)
-    }
-}
-
-/// Bytes that reading the tokenizer and the header of the weights takes.
-fn need_of_reading(directory: &Path, file: &MappedFile) -> Result<u64> {
-    let tokenizer = std::fs::metadata(directory.join("tokenizer.json"))
-        .map_err(|error| Error::BadWeights(format!("tokenizer.json: {error}")))?
-        .len();
-    // A header longer than the file is refused before it is read: it needs nothing.
-    let header = file.bytes().first_chunk::<8>().map_or(0, |raw| u64::from_le_bytes(*raw));
-    let header = if header > file.bytes().len() as u64 { 0 } else { header };
-    let need = header.saturating_mul(HEADER_FACTOR).saturating_add(tokenizer.saturating_mul(TOKENIZER_FACTOR));
-    Ok(need.saturating_add(FIXED_NEED))
-}
-
-/// Compares every tensor with the configuration. Returns how many parameters there are, and the bytes that converting
-/// those which can't be used in place takes, with what joining the three attention matrices of one layer takes.
-fn check_tensors(config: &BertConfig, weights: &Weights<'_>) -> Result<(u64, u64)> {
-    let (mut parameters, mut converting) = (0_u64, (config.hidden as u64).pow(2).saturating_mul(12));
-    for (name, shape) in config.tensors() {
-        converting = converting.saturating_add(weights.check(&name, &shape)?);
-        parameters += shape.iter().map(|n| *n as u64).product::<u64>();
-    }
-    Ok((parameters, converting))
-}
-
-/// Bytes of the matrices as published, which the packed ones replace.
-fn dense_bytes(config: &BertConfig) -> u64 {
-    let (d, inner) = (config.hidden as u64, config.intermediate as u64);
-    (config.layers as u64).saturating_mul(4 * d * d + 2 * d * inner).saturating_mul(4)
-}
-
-fn afford(need: u64, limit: Option<u64>) -> Result<()> {
-    match limit {
-        Some(limit) if need > limit => {
-            Err(Error::OutOfMemory(format!("loading needs {need} bytes; the limit is {limit} bytes")))
+    pub fn spec(&self) -> &Spec {
+        match self {
+            Self::Embed(model) => model.spec(),
+            Self::Classify(model) => model.spec(),
+            Self::Forecast(model) => model.spec(),
+            Self::Generate(model) => model.spec(),
         }
-        _ => Ok(()),
     }
 }

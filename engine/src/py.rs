@@ -1,18 +1,23 @@
-//! The Python face of the engine: the only module that knows Python.
+//! The Python face of the engine; each task's part of it is in a module of its own, `py_embedding` and so on.
 //!
 //! Converts arguments, releases the interpreter lock while the engine works, and turns each kind of `Error` into its
 //! exception class. Promises that no panic leaves as Python's `PanicException`. What each function promises to a
 //! caller is written in `wickguard_engine/_engine.pyi`.
 
+use pyo3::IntoPyObjectExt;
 use pyo3::create_exception;
-use pyo3::exceptions::{PyException, PyOSError, PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::PyDict;
 
 use crate::error::{Error, Result};
-use crate::model::{Input, Model};
+use crate::model::Model;
 use crate::panics::{guard, install_hook, overflow_is_checked, panicked};
+use crate::py_classifier::PyClassifier;
+use crate::py_embedding::{Embeddings, PyEmbedder};
+use crate::py_forecaster::PyForecaster;
+use crate::py_generation::{PyGenerator, PySession, Step};
+use crate::spec::Spec;
 use crate::{cancel, ledger};
 
 create_exception!(wickguard_engine, EngineError, PyException, "Anything the engine can't or won't do.");
@@ -41,27 +46,52 @@ pub fn detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> Result<T> + Send) -
     py.detach(|| guard(f))
 }
 
+/// See `_engine.pyi`; the fields are those of `Spec`.
 #[pyclass(frozen, get_all, module = "wickguard_engine")]
-struct ModelSpec {
+pub struct ModelSpec {
+    task: &'static str,
     architecture: &'static str,
-    layers: usize,
-    hidden: usize,
-    heads: usize,
-    intermediate: usize,
-    vocab: usize,
-    max_tokens: usize,
-    dimensions: usize,
     parameters: u64,
     weight_bytes: u64,
-    token_expansion: f32,
-    special_tokens: usize,
     warnings: Vec<String>,
+    layers: Option<usize>,
+    hidden: Option<usize>,
+    heads: Option<usize>,
+    kv_heads: Option<usize>,
+    head_width: Option<usize>,
+    intermediate: Option<usize>,
+    vocab: Option<usize>,
+    max_tokens: Option<usize>,
+    dimensions: Option<usize>,
+    token_expansion: Option<f32>,
+    special_tokens: Option<usize>,
+    chat_tokens: Option<usize>,
+    message_tokens: Option<usize>,
 }
 
-#[pyclass(frozen, get_all, module = "wickguard_engine")]
-struct Embeddings {
-    data: Py<PyBytes>,
-    tokens: Vec<usize>,
+impl From<&Spec> for ModelSpec {
+    fn from(spec: &Spec) -> Self {
+        Self {
+            task: spec.task.name(),
+            architecture: spec.architecture,
+            parameters: spec.parameters,
+            weight_bytes: spec.weight_bytes,
+            warnings: spec.warnings.clone(),
+            layers: spec.layers,
+            hidden: spec.hidden,
+            heads: spec.heads,
+            kv_heads: spec.kv_heads,
+            head_width: spec.head_width,
+            intermediate: spec.intermediate,
+            vocab: spec.vocab,
+            max_tokens: spec.max_tokens,
+            dimensions: spec.dimensions,
+            token_expansion: spec.token_expansion,
+            special_tokens: spec.special_tokens,
+            chat_tokens: spec.chat_tokens,
+            message_tokens: spec.message_tokens,
+        }
+    }
 }
 
 #[pyclass(frozen, get_all, module = "wickguard_engine")]
@@ -71,106 +101,16 @@ struct Ledger {
     limit: u64,
 }
 
-#[pyclass(frozen, name = "Model", module = "wickguard_engine")]
-struct PyModel(Model);
-
-#[pymethods]
-impl PyModel {
-    #[getter]
-    fn spec(&self) -> ModelSpec {
-        let spec = &self.0.spec;
-        ModelSpec {
-            architecture: "bert",
-            layers: spec.config.layers,
-            hidden: spec.config.hidden,
-            heads: spec.config.heads,
-            intermediate: spec.config.intermediate,
-            vocab: spec.config.vocab,
-            max_tokens: spec.config.positions,
-            dimensions: spec.config.hidden,
-            parameters: spec.parameters,
-            weight_bytes: spec.weight_bytes,
-            token_expansion: spec.token_expansion,
-            special_tokens: spec.special_tokens,
-            warnings: spec.warnings.clone(),
-        }
-    }
-
-    #[pyo3(signature = (inputs, *, truncate = false, normalize = true))]
-    fn embed(
-        &self,
-        py: Python<'_>,
-        inputs: &Bound<'_, PyList>,
-        truncate: bool,
-        normalize: bool,
-    ) -> PyResult<Embeddings> {
-        let room = if truncate { self.0.spec.config.positions } else { usize::MAX };
-        let held =
-            inputs.iter().enumerate().map(|(i, item)| Held::take(i, &item, room)).collect::<PyResult<Vec<_>>>()?;
-        let embedded = detached(py, || {
-            let inputs: Vec<Input<'_>> = held.iter().map(Held::input).collect();
-            self.0.embed(&inputs, truncate, normalize)
-        })?;
-        #[cfg(target_endian = "big")]
-        compile_error!("the vectors are handed out as little-endian bytes");
-        let values = embedded.values.as_slice();
-        // SAFETY: floats are plain bytes, four each.
-        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
-        Ok(Embeddings { data: PyBytes::new(py, bytes).unbind(), tokens: embedded.tokens })
-    }
-
-    fn peak_bytes(&self, tokens: usize, longest: usize) -> u64 {
-        self.0.peak_bytes(tokens, longest)
-    }
-
-    #[allow(clippy::needless_pass_by_value)] // a list can only be taken by value
-    fn flops(&self, lengths: Vec<usize>) -> u64 {
-        self.0.flops(&lengths)
-    }
-}
-
-/// An input that can be read without the interpreter lock: a text in its Python object, ids copied out of theirs.
-enum Held {
-    Text(PyBackedStr),
-    Ids(Vec<u32>),
-}
-
-impl Held {
-    /// `room` is how many ids are of any use.
-    fn take(index: usize, item: &Bound<'_, PyAny>, room: usize) -> PyResult<Self> {
-        if let Ok(text) = item.cast::<PyString>() {
-            let text = PyBackedStr::try_from(text.clone());
-            return text.map(Self::Text).map_err(|_| BadShape::new_err(format!("input {index} is no valid Unicode")));
-        }
-        let Ok(list) = item.cast::<PyList>() else {
-            let kind = item.get_type().name()?;
-            return Err(PyTypeError::new_err(format!("input {index} is {kind}; str and list[int] are taken")));
-        };
-        let id = |(at, id): (usize, Bound<'_, PyAny>)| {
-            id.extract::<u32>().map_err(|error| {
-                if error.is_instance_of::<PyOverflowError>(id.py()) {
-                    BadShape::new_err(format!("input {index} has a token id at {at} that no vocabulary has"))
-                } else {
-                    PyTypeError::new_err(format!("input {index} has something at {at} that is no int"))
-                }
-            })
-        };
-        list.iter().take(room).enumerate().map(id).collect::<PyResult<Vec<u32>>>().map(Self::Ids)
-    }
-
-    fn input(&self) -> Input<'_> {
-        match self {
-            Self::Text(text) => Input::Text(text),
-            Self::Ids(ids) => Input::Ids(ids),
-        }
-    }
-}
-
 #[pyfunction]
 #[pyo3(signature = (path, *, memory_limit = None))]
 #[allow(clippy::needless_pass_by_value)] // a path can only be taken by value
-fn load(py: Python<'_>, path: std::path::PathBuf, memory_limit: Option<u64>) -> PyResult<PyModel> {
-    Ok(PyModel(detached(py, || Model::load(&path, memory_limit))?))
+fn load(py: Python<'_>, path: std::path::PathBuf, memory_limit: Option<u64>) -> PyResult<Bound<'_, PyAny>> {
+    match detached(py, || Model::load(&path, memory_limit))? {
+        Model::Classify(model) => PyClassifier(*model).into_bound_py_any(py),
+        Model::Forecast(model) => PyForecaster(*model).into_bound_py_any(py),
+        Model::Embed(model) => PyEmbedder(*model).into_bound_py_any(py),
+        Model::Generate(model) => PyGenerator(model).into_bound_py_any(py),
+    }
 }
 
 #[pyfunction]
@@ -260,7 +200,12 @@ fn _engine(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("BadWeights", py.get_type::<BadWeights>())?;
     module.add("Unsupported", py.get_type::<Unsupported>())?;
     module.add("Cancelled", py.get_type::<Cancelled>())?;
-    module.add_class::<PyModel>()?;
+    module.add_class::<PyEmbedder>()?;
+    module.add_class::<PyClassifier>()?;
+    module.add_class::<PyForecaster>()?;
+    module.add_class::<PyGenerator>()?;
+    module.add_class::<PySession>()?;
+    module.add_class::<Step>()?;
     module.add_class::<ModelSpec>()?;
     module.add_class::<Embeddings>()?;
     module.add_class::<Ledger>()?;

@@ -13,7 +13,7 @@ use crate::kernels::matmul::{Finish, Packed, Rows, matmul};
 use crate::kernels::norm::{Norm, add_and_normalize};
 
 /// The values of a contiguous tensor.
-fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let Some((start, end)) = layout.contiguous_offsets() else { bail!("a contiguous tensor is expected") };
     match storage.as_slice::<f32>()?.get(start..end) {
         Some(values) => Ok(values),
@@ -21,7 +21,7 @@ fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     }
 }
 
-fn floats_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+pub(crate) fn floats_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     let Some((start, end)) = layout.contiguous_offsets() else { bail!("a contiguous tensor is expected") };
     let CpuStorage::F32(values) = storage else { bail!("f32 is expected") };
     match values.get_mut(start..end) {

@@ -169,7 +169,10 @@ impl Published {
 }
 
 /// The special tokens that the post-processor puts around a single text.
-fn surroundings(processor: Option<&Value>) -> Result<(Vec<u32>, Vec<u32>)> {
+///
+/// # Errors
+/// `Unsupported` for a processor that does more, `BadWeights` for one that is damaged.
+pub fn surroundings(processor: Option<&Value>) -> Result<(Vec<u32>, Vec<u32>)> {
     let Some(processor) = processor else {
         return Ok((Vec::new(), Vec::new()));
     };

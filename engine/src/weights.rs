@@ -19,13 +19,21 @@ use crate::mapping::MappedFile;
 /// The longest header that is parsed. Real ones are below 1 MiB.
 const LONGEST_HEADER: u64 = 16 << 20;
 
+/// What comparing all tensors with the configuration found.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked {
+    pub parameters: u64,
+    /// Bytes that those take which can't be used in place.
+    pub converted: u64,
+}
+
 /// The tensors of one mapped file.
 pub struct Weights<'a> {
     file: &'a MappedFile,
     name: &'a str,
     metadata: Metadata,
     data_start: usize,
-    /// What stands before the expected names in this file: "" or "bert.".
+    /// What stands before the expected names in this file, e.g. "" or "bert.".
     prefix: &'static str,
 }
 
@@ -43,8 +51,17 @@ impl<'a> Weights<'a> {
             return Err(bad(format!("header says it has {declared} bytes; at most {LONGEST_HEADER} are read")));
         }
         let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| bad(format!("header: {e}")))?;
-        let prefix = if metadata.info("bert.embeddings.word_embeddings.weight").is_some() { "bert." } else { "" };
-        Ok(Self { file, name, metadata, data_start: header + 8, prefix })
+        Ok(Self { file, name, metadata, data_start: header + 8, prefix: "" })
+    }
+
+    /// The same tensors by their names beneath `prefix`, if any has such a name: some files are of the bare model,
+    /// others of the model with something around it.
+    #[must_use]
+    pub fn beneath(mut self, prefix: &'static str) -> Self {
+        if self.metadata.offset_keys().iter().any(|name| name.starts_with(prefix)) {
+            self.prefix = prefix;
+        }
+        self
     }
 
     fn info(&self, tensor: &str) -> Result<&TensorInfo> {
@@ -71,6 +88,25 @@ impl<'a> Weights<'a> {
         }
     }
 
+    /// [`Self::check`] of every tensor of a list.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn check_all(&self, tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Result<Checked> {
+        let mut all = Checked { parameters: 0, converted: 0 };
+        for (name, shape) in tensors {
+            all.converted = all.converted.saturating_add(self.check(&name, &shape)?);
+            all.parameters += shape.iter().map(|n| *n as u64).product::<u64>();
+        }
+        Ok(all)
+    }
+
+    /// Whether there is a tensor of this name.
+    #[must_use]
+    pub fn contains(&self, tensor: &str) -> bool {
+        self.info(tensor).is_ok()
+    }
+
     fn is_in_place(&self, info: &TensorInfo) -> bool {
         (self.file.bytes().as_ptr().addr() + self.data_start + info.data_offsets.0).is_multiple_of(align_of::<f32>())
     }
@@ -80,7 +116,7 @@ impl<'a> Weights<'a> {
         let info = self.info(tensor)?;
         let (start, end) = (self.data_start + info.data_offsets.0, self.data_start + info.data_offsets.1);
         if info.dtype == Dtype::F32 {
-            // SAFETY: `Model` drops its tensors before the file, and no engine op writes to a weight.
+            // SAFETY: a model drops its tensors before the file, and no engine op writes to a weight.
             if let Some(floats) = unsafe { self.file.floats(start, end) } {
                 return Ok(floats);
             }

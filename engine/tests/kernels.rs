@@ -113,6 +113,21 @@ fn attention_is_softmax_of_scores_times_values() {
 }
 
 #[test]
+fn scratch_of_the_longest_text_is_enough_for_every_shorter_one() {
+    for shape in [Heads { heads: 12, width: 32 }, Heads { heads: 1, width: 5 }, Heads { heads: 4, width: 64 }] {
+        let hidden = shape.heads * shape.width;
+        let qkv = numbers(600 * 3 * hidden, 9);
+        let mut out = vec![0.0; 600 * hidden];
+        for longest in [1, 2, 30, 191, 257, 294, 340, 512, 600] {
+            let mut scratch = vec![f32::NAN; scratch_len(longest, shape).unwrap()];
+            for tokens in (1..=longest).step_by(7).chain([longest]) {
+                attend(&qkv[..tokens * 3 * hidden], tokens, shape, &mut scratch, &mut out[..tokens * hidden]);
+            }
+        }
+    }
+}
+
+#[test]
 fn softmax_survives_the_largest_scores() {
     for scores in [vec![3e38; 9], vec![-3e38; 3], vec![3e38, -3e38, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]] {
         let (mut wide, mut plain) = (scores.clone(), scores.clone());

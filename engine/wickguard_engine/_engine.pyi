@@ -1,7 +1,7 @@
 """The native module. `wickguard_engine` re-exports all of it; import that."""
 
 from os import PathLike
-from typing import Final, TypedDict, final
+from typing import Final, Literal, TypedDict, final
 
 __version__: Final[str]
 LEDGER_BYTES: Final[int]
@@ -27,38 +27,51 @@ class Cancelled(EngineError):
 
 @final
 class ModelSpec:
-    """What a loaded model is. `weight_bytes` is what its weights take in memory and in the mapped file.
+    """What a loaded model is. A number that the model has not is None.
 
-    `token_expansion` is the most tokens that one byte of UTF-8 text can become, `special_tokens` what is added to
-    every input, `max_tokens` the limit with these. `warnings` are findings about the tokenizer file.
+    `weight_bytes` is what the weights take in memory and in the mapped file. `token_expansion` is the most tokens that
+    one byte of UTF-8 text can become, `special_tokens` what is added to every input, `max_tokens` the limit with these
+    (for generation: of prompt and answer together), `dimensions` the length of a vector, `kv_heads` and `head_width`
+    the shape of the cache of keys and values. `chat_tokens` is what the chat template makes of one empty message,
+    `message_tokens` the most that one more empty message adds. `warnings` are findings about the model's files.
     """
 
     @property
+    def task(self) -> Literal["embed", "generate", "classify", "forecast"]: ...
+    @property
     def architecture(self) -> str: ...
-    @property
-    def layers(self) -> int: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def heads(self) -> int: ...
-    @property
-    def intermediate(self) -> int: ...
-    @property
-    def vocab(self) -> int: ...
-    @property
-    def max_tokens(self) -> int: ...
-    @property
-    def dimensions(self) -> int: ...
     @property
     def parameters(self) -> int: ...
     @property
     def weight_bytes(self) -> int: ...
     @property
-    def token_expansion(self) -> float: ...
-    @property
-    def special_tokens(self) -> int: ...
-    @property
     def warnings(self) -> list[str]: ...
+    @property
+    def layers(self) -> int | None: ...
+    @property
+    def hidden(self) -> int | None: ...
+    @property
+    def heads(self) -> int | None: ...
+    @property
+    def kv_heads(self) -> int | None: ...
+    @property
+    def head_width(self) -> int | None: ...
+    @property
+    def intermediate(self) -> int | None: ...
+    @property
+    def vocab(self) -> int | None: ...
+    @property
+    def max_tokens(self) -> int | None: ...
+    @property
+    def dimensions(self) -> int | None: ...
+    @property
+    def token_expansion(self) -> float | None: ...
+    @property
+    def special_tokens(self) -> int | None: ...
+    @property
+    def chat_tokens(self) -> int | None: ...
+    @property
+    def message_tokens(self) -> int | None: ...
 
 @final
 class Embeddings:
@@ -81,8 +94,8 @@ class Ledger:
     def limit(self) -> int: ...
 
 @final
-class Model:
-    """A loaded model. Immutable; safe to use after a fork and from several threads."""
+class Embedder:
+    """A loaded model of task "embed". Immutable; safe to use after a fork and from several threads."""
 
     @property
     def spec(self) -> ModelSpec: ...
@@ -108,6 +121,168 @@ class Model:
     def flops(self, lengths: list[int]) -> int:
         """Floating-point operations of the matrix products for inputs of these lengths (special tokens included)."""
 
+@final
+class Classifier:
+    """A loaded model of task "classify". Immutable; safe to use after a fork and from several threads."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    @property
+    def labels(self) -> list[str]:
+        """The names of the classes, in the order of the logits."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of what the network sees."""
+
+    def classify(self, images: list[bytes], *, max_pixels: int) -> bytes:
+        """Logits, images x labels, as little-endian f32. The GIL is released while it works.
+
+        Each image is a PNG, JPEG or WebP file of at most `max_pixels` pixels, which is compared before pixels are
+        allocated; of an animation the first frame counts. It is resized and normalised as preprocessor_config.json
+        says (as ViTImageProcessor does, if there is none): grey is repeated, transparency dropped.
+
+        Raises BadShape for no images, or one that is damaged, too large, or of another format; Cancelled.
+        """
+
+    def classify_pixels(self, pixel_values: bytes) -> bytes:
+        """The same for prepared images: little-endian f32, images x 3 x height x width of `size`, all finite."""
+
+    def peak_bytes(self, count: int, file_bytes: int, height: int, width: int) -> int:
+        """Upper bound of the bytes that `classify` takes for `count` images, the largest of these sizes."""
+
+    def pixels_peak_bytes(self, count: int) -> int:
+        """Upper bound of the bytes that `classify_pixels` takes for `count` images."""
+
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products for one image."""
+
+@final
+class Forecaster:
+    """A loaded model of task "forecast". Immutable; safe to use after a fork and from several threads."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    @property
+    def context(self) -> int:
+        """Points of a series that are looked at, from its end."""
+
+    @property
+    def horizon(self) -> int:
+        """Points that are forecast in one piece; a longer horizon takes several."""
+
+    @property
+    def num_samples(self) -> int:
+        """Samples per series when nothing is said."""
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """encoder_layers, decoder_layers, hidden, inner (columns of all heads), intermediate, vocab."""
+
+    def forecast(
+        self,
+        series: list[bytes],
+        horizon: int,
+        *,
+        num_samples: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> bytes:
+        """Samples of what may follow, series x num_samples x horizon, as little-endian f32. Releases the GIL.
+
+        A series is little-endian f32, NaN where a value is missing. What is not said is as config.json says. The same
+        seed draws the same samples.
+
+        Raises BadShape for no series, an empty one, an infinite value, or a setting out of range; Cancelled.
+        """
+
+    def peak_bytes(self, count: int, points: int, horizon: int, num_samples: int) -> int:
+        """Upper bound of the bytes that `forecast` takes for `count` series of at most `points` points."""
+
+    def flops(self, points: int, horizon: int, num_samples: int) -> int:
+        """Floating-point operations of the matrix products for one series."""
+
+@final
+class Generator:
+    """A loaded model of task "generate". Immutable; safe to use after a fork and from several threads."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, with the special tokens that the tokenizer puts around it.
+
+        The spelling of a special token in a text is plain text. Texts of up to 16 KiB have exactly the ids that
+        Hugging Face's tokenizers gives them; see engine/src/bpe.rs for longer ones. Raises BadShape for more tokens than
+        the model takes (counting stops there), Cancelled.
+        """
+
+    def encode_chat(self, messages: list[tuple[str, str]]) -> list[int]:
+        """The ids of a conversation, (role, content) each, by the model's own chat template, ready for the answer.
+
+        Without a template each message is a line "role: content", and "assistant:" comes last. Only the template can
+        write special tokens. Raises BadShape as `encode` and for what the template refuses, Cancelled.
+        """
+
+    def start(
+        self,
+        prompt: str | list[int],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        seed: int = 0,
+        stop: list[str] = ...,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+    ) -> Session:
+        """Begin an answer: everything it needs is allocated now, nothing is computed yet.
+
+        Ids are taken as they are, text as by `encode`. Temperature 0 takes the likeliest token; top_k 0 is no limit.
+        The same seed draws the same on every machine. Raises BadShape naming what does not fit, Cancelled, TypeError.
+        """
+
+    def logits(self, ids: list[int]) -> bytes:
+        """Little-endian f32, ids x vocab: the logits after each id. Raises BadShape, Cancelled."""
+
+    def peak_bytes(self, prompt_tokens: int, max_tokens: int, text_bytes: int = 0) -> int:
+        """Upper bound of the bytes that a call takes in the ledger, its prompt made of `text_bytes` of text.
+
+        Analytic, as Embedder.peak_bytes; `logits` takes ids x vocab x 4 more.
+        """
+
+    def flops(self, prompt_tokens: int, new_tokens: int) -> int:
+        """Floating-point operations of the matrix products for a prompt and the tokens written after it."""
+
+@final
+class Session:
+    """One answer in progress. Dropping it gives its memory back."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+    def step(self) -> Step:
+        """Compute the next token; the first step reads the prompt. The GIL is released.
+
+        Raises Cancelled (checked before each layer, each head and each chunk of the prompt), BadWeights if the model
+        computes what is no finite number, BadShape after the end. A step that raised was the last.
+        """
+
+@final
+class Step:
+    """`text`: whole characters, and nothing that a stop string may still take back; may be empty. `finish` on the last."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def finish(self) -> Literal["stop", "length"] | None: ...
+
 class BuildInfo(TypedDict):
     """How the native module was built."""
 
@@ -116,8 +291,12 @@ class BuildInfo(TypedDict):
     overflow_checks: bool
     faults: bool
 
-def load(path: str | PathLike[str], *, memory_limit: int | None = None) -> Model:
-    """Load a directory with config.json, model.safetensors and tokenizer.json.
+def load(
+    path: str | PathLike[str], *, memory_limit: int | None = None
+) -> Embedder | Generator | Classifier | Forecaster:
+    """Load a directory with config.json, model.safetensors and what the architecture needs besides.
+
+    The class of the result goes with its `spec.task`.
 
     Starts no thread, runs no forward pass. Raises OutOfMemory before allocating if the computed need is above
     `memory_limit` bytes, BadWeights or Unsupported naming file and field. Tables that need no conversion stay in the

@@ -8,18 +8,61 @@ for anything a request or a worker did. Cancelling `execute` is not a way to sto
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal, Protocol
 
 import msgspec
 
-from wickguard.records import Cost, Lane, Outcome
+from wickguard.records import Company, Cost, Lane, Outcome
+
+
+class Task(StrEnum):
+    """What a model does with an input; each has an endpoint, a payload, a result and a price of its own."""
+
+    EMBED = "embed"
+    GENERATE = "generate"
+    CLASSIFY = "classify"
+    FORECAST = "forecast"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageShape:
+    """What a classifier of images sees and says. height, width: of the input, in pixels. flops: of one image.
+
+    network_bytes: memory that one prepared image takes, its values included.
+    """
+
+    height: int
+    width: int
+    labels: tuple[str, ...]
+    flops: int
+    network_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesShape:
+    """An encoder-decoder that forecasts. context: points it looks at. piece: steps it forecasts at once. inner: columns of
+    all attention heads together. samples: drawn when a request says nothing.
+    """
+
+    context: int
+    piece: int
+    encoder_layers: int
+    decoder_layers: int
+    hidden: int
+    inner: int
+    intermediate: int
+    vocab: int
+    samples: int
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What the guard may know of a model: its shape, for envelope and price. Counts unless named otherwise.
+    """What the guard may know of a model: its shape, for envelope and price. Counts unless named otherwise; 0 for what a
+    model of another task has not.
 
-    token_expansion: most tokens one byte of input can become. special_tokens: added to every text.
+    token_expansion: most tokens one byte of input can become. special_tokens: added to every text. image, series: the shape of
+    a model of these tasks.
     """
 
     name: str
@@ -35,13 +78,17 @@ class ModelSpec:
     weight_bytes: int
     token_expansion: float
     special_tokens: int
+    task: Task = Task.EMBED
+    image: ImageShape | None = None
+    series: SeriesShape | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One call as the backend sees it: which model, what to run, under which limits, in which lane.
 
-    trial: it may be poison; its worker ends with it, whatever happens.
+    trial: it may be poison; its worker ends with it, whatever happens. expected_s: CPU-seconds that it is expected to take.
+    company: the calls that share its slot.
     """
 
     call_id: str
@@ -50,6 +97,8 @@ class Job:
     limits: Cost
     lane: Lane
     trial: bool = False
+    expected_s: float = 0.0
+    company: Company | None = None
 
 
 class EmbedPayload(msgspec.Struct, frozen=True, tag="embed", tag_field="task", forbid_unknown_fields=True):
@@ -66,6 +115,55 @@ class EmbedResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     vectors: list[bytes]
     tokens: list[int]
+
+
+class ClassifyPayload(msgspec.Struct, frozen=True, tag="classify", tag_field="task", forbid_unknown_fields=True):
+    """A picture file, the pixels that it may have, and how many of the likeliest classes are wanted."""
+
+    image: bytes
+    max_pixels: int
+    top_k: int
+
+
+class PixelsPayload(msgspec.Struct, frozen=True, tag="pixels", tag_field="task", forbid_unknown_fields=True):
+    """Prepared images for a classifier: little-endian f32, images x 3 x height x width."""
+
+    pixel_values: bytes
+
+
+class ClassifyResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`data` is a JSON list of {"index", "label", "score"}, the likeliest class first."""
+
+    data: bytes
+
+
+class LogitsResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`logits` is little-endian f32, images x classes."""
+
+    logits: bytes
+
+
+class ForecastPayload(msgspec.Struct, frozen=True, tag="forecast", tag_field="task", forbid_unknown_fields=True):
+    """Series as little-endian f32, NaN where a value is missing; None for what the model's own configuration says.
+
+    quantiles: in 0 to 1, ascending. return_samples: whether the drawn continuations belong to the answer.
+    """
+
+    series: list[bytes]
+    horizon: int
+    num_samples: int
+    quantiles: list[float]
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+    return_samples: bool = False
+
+
+class ForecastResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`data` holds a JSON object per series: {"index", "mean", "quantiles"}, and "samples" if they were wanted."""
+
+    data: list[bytes]
 
 
 class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import functools
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,15 +18,20 @@ from rich.console import Console
 from rich.markup import escape
 
 from wickguard import __version__
+from wickguard.backend import ModelSpec, Task
+from wickguard.backtest import command as backtest
+from wickguard.calibrate import calibrate_alone, summary
 from wickguard.errors import WickguardError
 from wickguard.guard.identity import add_key
 from wickguard.models import demo_models, resolve
 from wickguard.policy import command as policy_command
+from wickguard.policy.agree import warnings
 from wickguard.policy.load import load
 from wickguard.policy.schema import Policy
 from wickguard.probe import command as probe_command
 from wickguard.serve import Options, Running, serve_until_signal
 from wickguard.units import format_bytes
+from wickguard.wait import Wait
 
 _CONSOLE = Console(stderr=True, highlight=False)
 
@@ -51,8 +58,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
     serve.add_argument("--port", type=_port, default=8080, help="port to listen on")
+    _cost_arguments(serve)
     serve.add_argument("--keys", type=Path, metavar="FILE", help="API keys (made with `wickguard keys add`)")
     serve.set_defaults(run=_serve)
+    measure = commands.add_parser("calibrate", help="measure what the calls of a model cost on this machine")
+    measure.add_argument("policy", nargs="?", type=Path, metavar="POLICY.toml", help="limits; safe defaults without it")
+    measure.add_argument("--model", metavar="PATH_OR_HUB_ID[=NAME]", help="the model; the demo model without it")
+    measure.add_argument("--out", type=Path, metavar="FILE", help="the cost file to write, instead of the usual place")
+    measure.set_defaults(run=_calibrate)
     keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="COMMAND")
     add = keys.add_parser("add", help="make a key, print it once, store its hash")
     add.add_argument("file", type=Path)
@@ -61,8 +74,20 @@ def _parser() -> argparse.ArgumentParser:
     probe = commands.add_parser("probe", help="find out what an endpoint can be made to spend")
     probe_command.add_arguments(probe)
     probe.set_defaults(run=probe_command.run)
-    policy_command.add_commands(commands.add_parser("policy", help="write, check and show the limits"))
+    policy = commands.add_parser("policy", help="write, check, show and try out the limits")
+    backtest.add_command(policy_command.add_commands(policy))
     return parser
+
+
+def _cost_arguments(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument(
+        "--cost-file", action="append", default=[], type=Path, metavar="FILE", help="a calibration; may be repeated"
+    )
+    serve.add_argument(
+        "--no-calibrate",
+        action="store_true",
+        help="price an uncalibrated model analytically instead of measuring it first",
+    )
 
 
 def _port(text: str) -> int:
@@ -79,17 +104,22 @@ def _add_key(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    policy = load(options.policy) if options.policy else Policy()
-    if options.keys:
-        identity = dataclasses.replace(policy.identity, keys=str(options.keys))
-        policy = dataclasses.replace(policy, identity=identity)
+    read = functools.partial(_read_policy, options.policy, options.keys)
+    # Whoever has no file to change expects SIGHUP to end the server, as when a terminal is closed.
+    reread = read if options.policy or options.keys else None
+    policy = read()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("wickguard").setLevel(logging.INFO)
     models = [resolve(argument) for argument in options.model] or demo_models()
-    names = ", ".join(model.name for model in models)
-    chosen = Options(policy, models, options.host, options.port)
-    with _CONSOLE.status(f"loading {names} and starting workers ...") as status:
+    for text in warnings(policy):
+        _CONSOLE.print(f"advice: {text}", soft_wrap=True, markup=False)
+    if options.no_calibrate:
+        policy = dataclasses.replace(policy, price=dataclasses.replace(policy.price, calibrate=False))
+    with Wait(_CONSOLE, f"loading {', '.join(model.name for model in models)} and starting workers") as wait:
+        chosen = Options(policy, models, options.host, options.port, reread, options.cost_file, wait.calibrating)
 
         def announce(running: Running) -> None:
-            status.stop()
+            wait.stop()
             _welcome(running)
 
         asyncio.run(serve_until_signal(chosen, [announce]))
@@ -97,17 +127,54 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate(options: argparse.Namespace) -> int:
+    policy = load(options.policy) if options.policy else Policy()
+    source = resolve(options.model) if options.model else demo_models()[0]
+    with Wait(_CONSOLE, f"loading {source.name} and starting workers") as wait:
+        path, content = asyncio.run(calibrate_alone(source, policy, options.out, wait.calibrating))
+    _CONSOLE.print(f"[bold]{source.name}[/]: {summary(content)}", soft_wrap=True)
+    print(path)
+    return 0
+
+
+def _read_policy(path: Path | None, keys: Path | None) -> Policy:
+    policy = load(path) if path else Policy()
+    if keys is None:
+        return policy
+    return dataclasses.replace(policy, identity=dataclasses.replace(policy.identity, keys=str(keys)))
+
+
 def _welcome(running: Running) -> None:
     for spec in running.pool.models.values():
         _CONSOLE.print(
             f"[bold]{spec.name}[/]: {spec.architecture}, {spec.parameters / 1e6:.1f} M parameters, "
-            f"{format_bytes(spec.weight_bytes)}, up to {spec.max_tokens} tokens"
+            f"{format_bytes(spec.weight_bytes)}, {_reach(spec)}"
         )
+    for note in running.notes:
+        _CONSOLE.print(escape(note), soft_wrap=True)
     _CONSOLE.print(f"cage: {running.pool.tier}", soft_wrap=True)
     _CONSOLE.print(f"listening on [bold]{running.url}[/]   metrics {running.url}/metrics   stop with Ctrl-C")
-    name = next(iter(running.pool.models))
-    body = f'{{"model": "{name}", "input": "The quick brown fox"}}'
-    print(f"\ncurl {running.url}/v1/embeddings -H 'Content-Type: application/json' -d '{body}'\n", flush=True)
+    curls = {spec.task: _curl(running.url, spec) for spec in running.pool.models.values()}
+    print("\n" + "\n".join(curls.values()) + "\n", flush=True)
+
+
+def _reach(spec: ModelSpec) -> str:
+    if spec.image is not None:
+        return f"{spec.image.width} x {spec.image.height} pixels, {len(spec.image.labels)} classes"
+    if spec.series is not None:
+        return f"{spec.series.context} points, {spec.series.piece} steps at once"
+    return f"up to {spec.max_tokens} tokens"
+
+
+def _curl(url: str, spec: ModelSpec) -> str:
+    match spec.task:
+        case Task.CLASSIFY:
+            return f"curl '{url}/v1/classify?model={spec.name}' -H 'Content-Type: image/png' --data-binary @picture.png"
+        case Task.FORECAST:
+            path, body = "forecast", f'{{"model": "{spec.name}", "series": [1, 2, null, 4, 5], "horizon": 8}}'
+        case _:
+            path, body = "embeddings", f'{{"model": "{spec.name}", "input": "The quick brown fox"}}'
+    return f"curl {url}/v1/{path} -H 'Content-Type: application/json' -d '{body}'"
 
 
 if __name__ == "__main__":

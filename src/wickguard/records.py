@@ -64,7 +64,10 @@ class Features(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A decoded request: typed, measured, inside the envelope. `payload` is what the worker gets, already encoded."""
+    """A decoded request: typed, measured, inside the envelope. `payload` is what the worker gets, already encoded.
+
+    batch: calls with the same word could run as one job; "" for a call that runs alone.
+    """
 
     id: str
     route: str
@@ -73,6 +76,7 @@ class Call:
     payload: bytes
     features: Features
     deadline: Deadline
+    batch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,14 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
+class Company:
+    """Calls that got one slot together, to run as one job: its name, and how many there are."""
+
+    id: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """What an admitted call holds until it is settled. `limits` is what the kernel enforces on the worker.
 
@@ -116,6 +128,7 @@ class Grant:
     admitted_at: float
     queued_s: float
     trial: bool = False
+    company: Company | None = None
 
 
 class OutcomeKind(StrEnum):
@@ -151,9 +164,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What settling did: what the tenant was charged, and what it got back of what was reserved, in compute-seconds."""
+    """What settling did: what the tenant was charged, and what it got back of what was reserved, in compute-seconds.
+
+    tokens: those that were counted.
+    """
 
     call_id: str
     outcome: OutcomeKind
     charged_s: float
     refunded_s: float
+    tokens: int = 0

@@ -12,7 +12,6 @@ import contextlib
 import resource
 import signal
 import socket
-import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -20,33 +19,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server as GranianServer
 
 from wickguard import clock
-from wickguard.assembly import build_admission
-from wickguard.backend import EmbedPayload, Job, ModelSpec
-from wickguard.cost import analytic
+from wickguard.assembly import Ground, build_admission, build_decoder, build_pricer, survey
+from wickguard.calibrate import Tell, find_prices
+from wickguard.cost.learning import Learning
 from wickguard.dialect.openai import OpenAI
 from wickguard.dialect.task import Dialect
 from wickguard.dialect.tei import Tei
 from wickguard.errors import ConfigError, ModelError, WickguardError
 from wickguard.guard.admit import Admission
 from wickguard.guard.asgi import Application, Surface
-from wickguard.guard.decode import Decoder
+from wickguard.guard.batch import Batches
 from wickguard.guard.edge import InFlight
-from wickguard.guard.embedding import Embedding
+from wickguard.guard.embedding import EmbeddingMerger
 from wickguard.guard.heartbeat import beat
 from wickguard.guard.identity import Identity
 from wickguard.guard.lessons import Lessons
 from wickguard.guard.pipeline import Pipeline, Stages
-from wickguard.guard.price import Pricer
-from wickguard.guard.routes import Service
 from wickguard.models import ModelSource
 from wickguard.policy.schema import Policy
-from wickguard.records import Cost, Lane, OutcomeKind
+from wickguard.records import Lane
+from wickguard.takeover import Takeover
 from wickguard.telemetry.audit import AuditLog
 from wickguard.telemetry.events import (
     AuditDropped,
@@ -58,27 +55,29 @@ from wickguard.telemetry.events import (
 )
 from wickguard.telemetry.fanout import Fanout, Listener
 from wickguard.telemetry.metrics import Metrics
-from wickguard.units import MIB
 from wickguard.workers import events as workers
 from wickguard.workers.pool import Pool
 from wickguard.workers.settings import ZygoteSpec
 from wickguard.workers.tier import Tier
 
-# The call whose CPU time tells the machine's speed: long enough that overheads are small, short enough for any model.
-_WARMUP_TOKENS = 128
-_WARMUP_CALLS = 5
 # Descriptors that the front needs beside its connections: workers' sockets and pidfds, logs, the loop.
 _OTHER_FILES = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line chose."""
+    """What the command line chose. reread: the policy as its files say now, for SIGHUP; None when it has no file.
+
+    cost_files: calibrations instead of those in the state directory. tell: hears how far a calibration has come.
+    """
 
     policy: Policy
     models: Sequence[ModelSource]
     host: str
     port: int
+    reread: Callable[[], Policy] | None = None
+    cost_files: Sequence[Path] = ()
+    tell: Tell = lambda *_: None
 
 
 @dataclass(slots=True)
@@ -89,6 +88,8 @@ class Running:
     admission: Admission
     loaded_at: dict[str, int]
     url: str
+    notes: Sequence[str] = ()
+    takeover: Takeover | None = None
     serving: asyncio.Task[None] | None = None
 
     def started(self) -> bool:
@@ -116,18 +117,22 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
         pool = Pool(specs, policy.workers, partial(_tell_of_workers, emit))
         await pool.start()
         try:
-            speeds = {name: await measure_speed(pool, spec) for name, spec in pool.models.items()}
+            prices = await find_prices(pool, options.models, policy, options.cost_files, options.tell)
             openai = OpenAI()
             dialects: dict[str, Dialect] = {"openai": openai, "tei": Tei()}
-            stages = _stages(policy, pool, speeds, dialects, emit)
+            ground = Ground(pool.models, prices.priced, prices.weights, dialects)
+            stages = _stages(policy, pool, ground, emit)
             pipeline = Pipeline(stages, emit)
             scheme = "https" if policy.server.tls_cert else "http"
             now = int(clock.utc())
             running = Running(
-                pool, stages.admission, dict.fromkeys(pool.models, now), f"{scheme}://{options.host}:{options.port}"
-            )
+                pool, stages.admission, dict.fromkeys(pool.models, now), f"{scheme}://{options.host}:{options.port}",
+                prices.notes,
+            )  # fmt: skip
+            if options.reread is not None:
+                running.takeover = Takeover(policy, options.reread, pipeline, ground, emit)
             _observe(metrics, running, stages)
-            surface = Surface(stages, pipeline, dialects, openai.render_models, metrics, running, emit)
+            surface = Surface(pipeline, dialects, openai.render_models, metrics, running, emit)
             server = _http_server(Application(surface), options)
             serving = running.serving = asyncio.create_task(server.serve())
             heart = asyncio.create_task(beat(stages.admission.gate.parts.surge))
@@ -144,35 +149,28 @@ async def running_server(options: Options) -> AsyncIterator[Running]:
 
 
 async def serve_until_signal(options: Options, announce: Sequence[Callable[[Running], None]] = ()) -> None:
-    """Serve until SIGTERM or SIGINT. Everything in `announce` is told of the running server."""
-    stop = asyncio.Event()
+    """Serve until SIGTERM or SIGINT. Everything in `announce` is told of the running server.
+
+    SIGHUP takes the policy over as its file says now; without a file it ends the process, as it does by default.
+    """
+    stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if options.reread is not None:
+        loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with running_server(options) as running:
         for tell in announce:
             tell(running)
+        reloading = asyncio.create_task(running.takeover.run(reload)) if running.takeover is not None else None
         ends: set[asyncio.Task[Any]] = {asyncio.create_task(stop.wait())}
         if running.serving is not None:
             ends.add(running.serving)
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if reloading is not None:
+            reloading.cancel()
         if not stop.is_set():
             raise WickguardError("the HTTP server ended by itself")
-
-
-async def measure_speed(pool: Pool, spec: ModelSpec) -> float:
-    """Floating-point operations per second of one core, from a few calls of known size in the cage. Raises ModelError."""
-    tokens = min(_WARMUP_TOKENS, spec.max_tokens)
-    ids = [index % spec.vocab for index in range(1, tokens - spec.special_tokens + 1)]
-    payload = msgspec.msgpack.encode(EmbedPayload([ids], truncate=False, normalize=True, encoding="float"))
-    limits = Cost(cpu_s=60.0, wall_s=120.0, peak_bytes=512 * MIB)
-    seconds: list[float] = []
-    for number in range(_WARMUP_CALLS):
-        outcome = await pool.execute(Job(f"warm-up-{number}", spec.name, payload, limits, Lane.SHORT))
-        if outcome.kind is not OutcomeKind.COMPLETED:
-            raise ModelError(f"{spec.name} can't compute: its first call ended as {outcome.kind} ({outcome.detail})")
-        seconds.append(outcome.usage.cpu_s)
-    return analytic.flops(spec, tokens, tokens * tokens) / max(1e-6, statistics.median(seconds))
 
 
 def _listeners(policy: Policy, metrics: Metrics, closing: contextlib.ExitStack) -> Fanout:
@@ -203,22 +201,26 @@ def _tell_of_workers(emit: Fanout, event: workers.WorkerEvent) -> None:
             pass
 
 
-def _stages(policy: Policy, pool: Pool, speeds: dict[str, float], dialects: dict[str, Dialect], emit: Fanout) -> Stages:
-    pricer = Pricer(pool.models, speeds, policy.price)
-    admission = build_admission(policy, pool.models, pricer, lambda: emit(SwarmSeen(at=clock.utc())))
+def _stages(policy: Policy, pool: Pool, ground: Ground, emit: Fanout) -> Stages:
+    pricer = build_pricer(policy, ground)
+    site = survey(policy, pool.models, pricer)
+    emit(site.event())
+    admission = build_admission(policy, site, lambda: emit(SwarmSeen(at=clock.utc())))
+    learning = Learning(policy.learning)
     lessons = Lessons(
         admission.surcharge,
         lambda model, feature_class: emit(PriceDrifted(at=clock.utc(), model=model, feature_class=feature_class)),
+        on_miss=lambda *miss: learning.observe(clock.now(), *miss),
     )
-    pricer.widening = lessons.widening
+    pricer.widening, pricer.learned = lessons.widening, learning.factor
     return Stages(
         identity=Identity(policy.identity),
         edge=policy.edge,
         flight=InFlight(policy.edge),
-        decoder=Decoder({Service.EMBED: Embedding(pool.models, dialects, policy.text)}),
+        decoder=build_decoder(policy, ground),
         pricer=pricer,
         admission=admission,
-        backend=pool,
+        backend=Batches(pool, EmbeddingMerger()),
         lessons=lessons,
     )
 

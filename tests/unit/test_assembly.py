@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fakes import MINILM, SPEED
+from tests.fakes import MINILM, PRICES
 
-from wickguard.assembly import build_admission
+from wickguard.assembly import build_admission, survey
 from wickguard.control.terms import QuotaPolicy, TenantSettings
 from wickguard.guard.admit import Admission
 from wickguard.guard.identity import IdentitySettings, add_key
@@ -20,7 +20,7 @@ CAPACITY = QuotaPolicy(capacity=4.0)
 def admission(policy: Policy) -> Admission:
     """The stage that this policy makes, for MiniLM."""
     models = {MINILM.name: MINILM}
-    return build_admission(policy, models, Pricer(models, SPEED, policy.price), lambda: None)
+    return build_admission(policy, survey(policy, models, Pricer(PRICES, policy.price)), lambda: None)
 
 
 def keyed(tenant: str) -> Caller:

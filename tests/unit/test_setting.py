@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -75,6 +77,13 @@ def test_every_key_is_complete_when_it_is_in_the_policy(kind: type, setting: Set
         assert setting.high is not None
         assert setting.low <= setting.default <= setting.high
         assert type(setting.default) is setting.kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_key_is_explained_when_it_does_not_exist(kind: type) -> None:
+    """A docstring that was not changed with its class would tell operators of a limit that there is not."""
+    explained = re.findall(r"^([a-z_]+): ", inspect.getdoc(kind) or "", re.MULTILINE)
+    assert explained == [item.key for item in settings_of(kind)]
 
 
 @pytest.mark.parametrize(("kind", "setting"), EVERY)

@@ -1,9 +1,9 @@
-//! The transcendental functions of a transformer, on vectors: exp and GELU.
+//! The transcendental functions of a transformer, on vectors: exp, GELU and `SiLU`.
 //!
 //! Promises: `exp` within 4e-7 relative for inputs in -87..=0 (a smaller one counts as -87), GELU (the erf form, not the tanh
-//! one) within 1e-6 absolute. Must not know about matrices or models.
+//! one) and `SiLU` within 1e-6 absolute for inputs up to 10. Must not know about matrices or models.
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, WIDTH, Wide};
 
 /// e to the x, for x not above 0: all that softmax and GELU ask for. Cody-Waite reduction to |r| <= ln(2)/2, then a degree-6 polynomial fitted for least relative error
 /// (3e-9 before rounding).
@@ -41,11 +41,54 @@ pub fn gelu<L: Lanes>(x: L) -> L {
     x.max(L::splat(0.0)).sub(size.mul(tail))
 }
 
+/// x times the logistic function of x (Elfwing et al., 2018). Written as max(x, 0) - |x| * e / (1 + e) with e = exp(-|x|),
+/// which holds for both signs and needs no branch.
+#[inline(always)]
+pub fn silu<L: Lanes>(x: L) -> L {
+    let size = x.abs();
+    let e = exp(size.mul(L::splat(-1.0)));
+    let small = size.mul(e).div(e.add(L::splat(1.0)));
+    x.max(L::splat(0.0)).sub(small)
+}
+
+/// `row[i] = silu(row[i]) * row[half + i]` for the first half of each row: a gated unit (Shazeer, 2020).
+///
+/// # Panics
+/// If `rows` is no whole number of rows of `width` floats, or `width` is odd.
+pub fn gate(rows: &mut [f32], width: usize) {
+    assert!(width.is_multiple_of(2) && rows.len().is_multiple_of(width), "no whole number of gated rows");
+    for row in rows.chunks_exact_mut(width) {
+        let (gates, values) = row.split_at_mut(width / 2);
+        let whole = gates.len() / WIDTH * WIDTH;
+        let (gates, gates_tail) = gates.split_at_mut(whole);
+        let (values, values_tail) = values.split_at(whole);
+        for (gate, value) in gates.chunks_exact_mut(WIDTH).zip(values.chunks_exact(WIDTH)) {
+            gated(gate, value);
+        }
+        if !gates_tail.is_empty() {
+            let (mut gate, mut value) = ([0.0; WIDTH], [0.0; WIDTH]);
+            gate[..gates_tail.len()].copy_from_slice(gates_tail);
+            value[..gates_tail.len()].copy_from_slice(values_tail);
+            gated(&mut gate, &value);
+            gates_tail.copy_from_slice(&gate[..gates_tail.len()]);
+        }
+    }
+}
+
+/// One vector of `gate`; both slices hold `WIDTH` floats.
+#[inline(always)]
+fn gated(gate: &mut [f32], value: &[f32]) {
+    assert!(gate.len() == WIDTH && value.len() == WIDTH, "a vector is expected");
+    // SAFETY: both are one vector.
+    unsafe { silu(Wide::load(gate.as_ptr())).mul(Wide::load(value.as_ptr())).store(gate.as_mut_ptr()) };
+}
+
 #[cfg(test)]
 #[allow(clippy::cast_precision_loss)] // small whole numbers
 mod tests {
-    use super::super::lanes::{Lanes, Portable, WIDTH, Wide};
-    use super::{exp, gelu};
+    use super::{Lanes, WIDTH, Wide};
+    use super::{exp, gate, gelu, silu};
+    use crate::kernels::lanes::Portable;
 
     fn one<L: Lanes>(f: impl Fn(L) -> L, x: f32) -> f32 {
         let mut out = [0.0; WIDTH];
@@ -89,5 +132,32 @@ mod tests {
         }
         assert!((one::<Wide>(gelu, 30.0) - 30.0).abs() < 1e-5);
         assert!(one::<Wide>(gelu, -30.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn silu_is_within_its_promise() {
+        for i in -100_000..10_000 {
+            let x = i as f32 / 1000.0;
+            let exact = f64::from(x) / (1.0 + (-f64::from(x)).exp());
+            for got in [one::<Wide>(silu, x), one::<Portable>(silu, x)] {
+                assert!((f64::from(got) - exact).abs() < 1e-6, "silu({x}) = {got}, exact {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn gate_takes_whole_vectors_and_ragged_ends_alike() {
+        for half in [1, 7, 8, 9, 24, 37] {
+            let row: Vec<f32> = (0..4 * half).map(|i| (i as f32 * 0.37).sin() * 4.0).collect();
+            let mut rows = row.clone();
+            gate(&mut rows, 2 * half);
+            for (got, from) in rows.chunks_exact(2 * half).zip(row.chunks_exact(2 * half)) {
+                for i in 0..half {
+                    let want = from[i] / (1.0 + (-from[i]).exp()) * from[half + i];
+                    assert!((got[i] - want).abs() < 1e-5, "{half}: {i}");
+                }
+                assert_eq!(got[half..], from[half..]);
+            }
+        }
     }
 }

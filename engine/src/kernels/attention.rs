@@ -4,7 +4,8 @@
 //! second-level cache, scores, softmax and the weighted sum of values follow one another. So no n x n matrix ever
 //! exists: the memory is O(n * (block + 2 * head width)), known before and handed in by the caller.
 //! The scale 1 / sqrt(head width) is expected to be in the query already. Must not know about batches or padding:
-//! every token attends to every token of its text (Vaswani et al., 2017, without a mask).
+//! every token attends to every token of its text (Vaswani et al., 2017, without a mask), its scores changed by a bias
+//! where a model has one.
 
 use super::activation::exp;
 use super::lanes::{Lanes, WIDTH, Wide};
@@ -13,7 +14,10 @@ use super::packing::{PANEL, Source, pack};
 
 /// Scores kept at once, in floats: 48 KiB, a tenth of a second-level cache of 512 KiB. A block has at least 24 rows all
 /// the same, so beyond 512 tokens it is more.
-const SCORE_BUDGET: usize = 12 * 1024;
+pub(super) const SCORE_BUDGET: usize = 12 * 1024;
+/// The fewest query rows of a block, if there are so many, and the most.
+pub(super) const LEAST_BLOCK: usize = 4 * TILE_ROWS;
+pub const MOST_ROWS: usize = 32 * TILE_ROWS;
 
 /// The shape of an attention: `heads` heads of `width` columns each.
 #[derive(Clone, Copy, Debug)]
@@ -23,19 +27,23 @@ pub struct Heads {
 }
 
 /// Query rows that are worked on together for a text of `tokens`.
-fn query_block(tokens: usize) -> usize {
+pub(super) fn query_block(tokens: usize) -> usize {
     let fit = SCORE_BUDGET / tokens.next_multiple_of(PANEL).max(1);
-    (fit / TILE_ROWS * TILE_ROWS).clamp(4 * TILE_ROWS, 32 * TILE_ROWS).min(tokens)
+    (fit / TILE_ROWS * TILE_ROWS).clamp(LEAST_BLOCK, MOST_ROWS).min(tokens)
 }
 
-/// Floats of scratch that [`attend`] needs for a text of `tokens`, or nothing if that can't be represented.
+/// Floats of scratch with which [`attend`] can do every text of at most `tokens`, or nothing if that can't be represented.
+///
+/// Not what a text of exactly `tokens` needs: a shorter one may need more, because its blocks have more rows.
 #[must_use]
 pub fn scratch_len(tokens: usize, shape: Heads) -> Option<usize> {
     let padded = tokens.checked_next_multiple_of(PANEL)?;
     let width = shape.width.checked_next_multiple_of(PANEL)?;
-    let block = query_block(tokens);
     let packs = padded.checked_mul(shape.width)?.checked_add(tokens.checked_mul(width)?)?;
-    packs.checked_add(block.checked_mul(padded.checked_add(width)?)?)
+    // Of all blocks: either the scores fit the budget, or the block has the fewest rows.
+    let most = tokens.min(32 * TILE_ROWS);
+    let scores = most.checked_mul(padded)?.min(SCORE_BUDGET).max(tokens.min(4 * TILE_ROWS).checked_mul(padded)?);
+    packs.checked_add(scores)?.checked_add(most.checked_mul(width)?)
 }
 
 /// `out = softmax(q k^T) v`, heads side by side.
@@ -46,6 +54,21 @@ pub fn scratch_len(tokens: usize, shape: Heads) -> Option<usize> {
 /// # Panics
 /// If a slice is shorter than the sizes say.
 pub fn attend(qkv: &[f32], tokens: usize, shape: Heads, scratch: &mut [f32], out: &mut [f32]) {
+    attend_biased(qkv, tokens, shape, |_, _, _| (), scratch, out);
+}
+
+/// [`attend`], with `bias(head, query, scores)` called on each row of scores (one per key) before its softmax.
+///
+/// # Panics
+/// If a slice is shorter than the sizes say.
+pub fn attend_biased(
+    qkv: &[f32],
+    tokens: usize,
+    shape: Heads,
+    bias: impl Fn(usize, usize, &mut [f32]),
+    scratch: &mut [f32],
+    out: &mut [f32],
+) {
     let Heads { heads, width } = shape;
     let hidden = heads * width;
     assert!(qkv.len() == tokens * 3 * hidden && out.len() == tokens * hidden, "attention sizes differ");
@@ -72,6 +95,9 @@ pub fn attend(qkv: &[f32], tokens: usize, shape: Heads, scratch: &mut [f32], out
             let rows = block.min(tokens - first);
             let query = Rows { data: &qkv[first * stride + column..], stride };
             matmul(query, rows, keys, Finish::Nothing, scores, padded);
+            for (r, row) in scores.chunks_exact_mut(padded).take(rows).enumerate() {
+                bias(head, first + r, &mut row[..tokens]);
+            }
             matmul_weights(scores, rows, padded, values, sums);
             for r in 0..rows {
                 let to = &mut out[(first + r) * hidden + column..][..width];
@@ -82,10 +108,10 @@ pub fn attend(qkv: &[f32], tokens: usize, shape: Heads, scratch: &mut [f32], out
 }
 
 /// Softmax over each row of scores, then the weighted sum of the values. The division by the sum of the weights is
-/// done on the result, which is narrower than the scores.
-fn matmul_weights(scores: &mut [f32], rows: usize, padded: usize, values: Packed<'_>, sums: &mut [f32]) {
+/// done on the result, which is narrower than the scores. At most `MOST_ROWS` rows.
+pub(super) fn matmul_weights(scores: &mut [f32], rows: usize, padded: usize, values: Packed<'_>, sums: &mut [f32]) {
     let wide = values.n.next_multiple_of(PANEL);
-    let mut totals = [0.0_f32; 32 * TILE_ROWS];
+    let mut totals = [0.0_f32; MOST_ROWS];
     for (total, row) in totals.iter_mut().zip(scores.chunks_exact_mut(padded).take(rows)) {
         *total = exponentials::<Wide>(&mut row[..values.k]);
     }

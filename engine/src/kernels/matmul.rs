@@ -22,6 +22,7 @@ const NEAR: usize = 12;
 pub enum Finish {
     Nothing,
     Gelu,
+    Relu,
 }
 
 /// Rows of a matrix: row r begins at `data[r * stride]`.
@@ -224,13 +225,26 @@ impl Tile {
                 low.store(to);
                 high.store(to.add(WIDTH));
             }
-            if block.finish == Finish::Gelu {
-                for r in 0..HEIGHT {
-                    let to = self.c.add(r * self.c_stride);
-                    let (low, high) = (gelu(L::load(to)), gelu(L::load(to.add(WIDTH))));
-                    low.store(to);
-                    high.store(to.add(WIDTH));
-                }
+            match block.finish {
+                Finish::Nothing => {}
+                Finish::Gelu => self.finish::<L, HEIGHT>(gelu),
+                Finish::Relu => self.finish::<L, HEIGHT>(|x| x.max(L::splat(0.0))),
+            }
+        }
+    }
+}
+
+impl Tile {
+    /// Applies `f` to the tile where it has just been stored.
+    #[inline(always)]
+    unsafe fn finish<L: Lanes, const HEIGHT: usize>(self, f: impl Fn(L) -> L) {
+        for r in 0..HEIGHT {
+            // SAFETY: `run`'s contract: the tile is HEIGHT rows of PANEL floats.
+            unsafe {
+                let to = self.c.add(r * self.c_stride);
+                let (low, high) = (f(L::load(to)), f(L::load(to.add(WIDTH))));
+                low.store(to);
+                high.store(to.add(WIDTH));
             }
         }
     }

@@ -7,7 +7,14 @@
 
 pub mod activation;
 pub mod attention;
+pub mod cached;
+pub mod convolution;
+pub mod cross;
 pub mod lanes;
 pub mod matmul;
 pub mod norm;
 pub mod packing;
+pub mod resample;
+pub mod residual;
+pub mod rotary;
+pub mod step;

@@ -1,6 +1,7 @@
-//! Layer normalisation, mean pooling and unit length.
+//! Layer normalisation, root-mean-square normalisation, mean pooling and unit length.
 //!
-//! Promises results as in Ba, Kiros and Hinton (Layer Normalization, 2016) with the biased variance, as BERT has it.
+//! Promises results as in Ba, Kiros and Hinton (Layer Normalization, 2016) with the biased variance, as BERT has it, and
+//! in Zhang and Sennrich (Root Mean Square Layer Normalization, 2019).
 //! Works on rows of any width. Must not know about models.
 
 use super::lanes::{Lanes, WIDTH, Wide};
@@ -46,6 +47,22 @@ pub fn normalize_row<L: Lanes>(row: &mut [f32], norm: Norm<'_>) {
     let scale = 1.0 / (variance + norm.eps).sqrt();
     for ((value, weight), bias) in row.iter_mut().zip(norm.weight).zip(norm.bias) {
         *value = ((*value - mean) * scale).mul_add(*weight, *bias);
+    }
+}
+
+/// `into = row / root of the mean square * weight`, row by row.
+///
+/// # Panics
+/// If the slices are no whole number of rows as wide as the weight, or differ in length.
+#[allow(clippy::cast_precision_loss)] // a row has far fewer than 2^24 columns
+pub fn normalize_by_square(rows: &[f32], weight: &[f32], eps: f32, into: &mut [f32]) {
+    let width = weight.len();
+    assert!(rows.len() == into.len() && rows.len().is_multiple_of(width), "no whole number of rows");
+    for (row, into) in rows.chunks_exact(width).zip(into.chunks_exact_mut(width)) {
+        let scale = 1.0 / (sum::<Wide>(row, 0.0, |x| x.mul(x)) / width as f32 + eps).sqrt();
+        for ((to, value), weight) in into.iter_mut().zip(row).zip(weight) {
+            *to = value * scale * weight;
+        }
     }
 }
 

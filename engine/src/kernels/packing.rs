@@ -10,6 +10,8 @@
 //! child 4 ms and 140 ms, against 4 ms and 1 ms for the fork itself (`benches/results/engine.md`). And a product by an
 //! unpacked matrix would have to pack it at every call, which short texts can't pay for.
 
+use super::matmul::Packed;
+
 /// Columns of a panel: two vectors of eight, one cache line.
 pub const PANEL: usize = 16;
 /// Rows of a block: 384 x 16 floats are 24 KiB of a 32 KiB first-level cache.
@@ -48,6 +50,21 @@ pub fn pack(source: Source<'_>, k: usize, n: usize, scale: f32, into: &mut [f32]
             let at = panel_offset(k0, kc, panel, n_padded);
             let columns = PANEL.min(n - panel * PANEL);
             pack_panel(source, (k0, panel * PANEL, columns), scale, &mut into[at..at + kc * PANEL]);
+        }
+    }
+}
+
+/// Reads one column of a packed matrix back, `k` floats.
+///
+/// # Panics
+/// If there is no such column or a slice is shorter than the sizes say.
+pub fn packed_column(matrix: Packed<'_>, column: usize, into: &mut [f32]) {
+    let n_padded = matrix.n.next_multiple_of(PANEL);
+    assert!(column < matrix.n && into.len() == matrix.k, "no such column");
+    for (block, into) in into.chunks_mut(K_BLOCK).enumerate() {
+        let at = panel_offset(block * K_BLOCK, into.len(), column / PANEL, n_padded) + column % PANEL;
+        for (to, value) in into.iter_mut().zip(matrix.data[at..].iter().step_by(PANEL)) {
+            *to = *value;
         }
     }
 }

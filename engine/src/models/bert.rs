@@ -13,12 +13,13 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use super::bert_config::BertConfig;
+use super::packer::Packer;
 use crate::cancel::checkpoint;
 use crate::error::{Error, Result};
 use crate::kernels::attention::{Heads, scratch_len};
 use crate::kernels::matmul::Finish;
 use crate::kernels::norm::mean_of_rows;
-use crate::kernels::packing::{Source, pack, packed_len};
+use crate::kernels::packing::packed_len;
 use crate::tensor::{AddNorm, Attention, Embed, Linear, with_floats};
 
 /// Rows that go through the layers together, unless one text alone is longer.
@@ -72,40 +73,6 @@ pub fn packed_bytes(config: &BertConfig) -> Option<u64> {
     u64::try_from(layer.checked_mul(config.layers)?.checked_mul(4)?).ok()
 }
 
-/// Packs matrices one after another into one run of memory.
-struct Packer {
-    run: Vec<f32>,
-    used: usize,
-}
-
-impl Packer {
-    /// Packs `parts`, matrices of `rows` x k (as published: one row per output), side by side; returns the offset.
-    fn pack(&mut self, parts: &[(&Tensor, f32)], k: usize) -> Result<usize> {
-        let n = parts.iter().map(|(part, _)| part.dims().first().copied().unwrap_or(0)).sum();
-        let start = self.used;
-        let too_long = || Error::Internal("packed matrices are longer than planned".to_owned());
-        let end = packed_len(k, n).and_then(|len| len.checked_add(start)).ok_or_else(too_long)?;
-        let into = self.run.get_mut(start..end).ok_or_else(too_long)?;
-        let mut joined = Vec::with_capacity(if parts.len() > 1 { k * n } else { 0 });
-        if let [(part, scale)] = parts {
-            with_floats(part, |data| {
-                pack(Source { data, row_stride: 1, column_stride: k }, k, n, *scale, into);
-                Ok(())
-            })?;
-        } else {
-            for (part, scale) in parts {
-                with_floats(part, |data| {
-                    joined.extend(data.iter().map(|value| value * scale));
-                    Ok(())
-                })?;
-            }
-            pack(Source { data: &joined, row_stride: 1, column_stride: k }, k, n, 1.0, into);
-        }
-        self.used = end;
-        Ok(start)
-    }
-}
-
 /// A layer's matrices by their place in the run, until the run is a tensor.
 struct Places {
     starts: [usize; 4],
@@ -152,13 +119,13 @@ impl Bert {
         let (d, inner) = (config.hidden, config.intermediate);
         let floats = packed_bytes(config).and_then(|bytes| usize::try_from(bytes / 4).ok());
         let floats = floats.ok_or_else(|| Error::BadWeights("config.json: the sizes overflow".to_owned()))?;
-        let mut packer = Packer { run: vec![0.0; floats], used: 0 };
+        let mut packer = Packer::new(floats);
         let mut places = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
             checkpoint()?;
             places.push(pack_layer(&vb.pp(format!("encoder.layer.{layer}")), config, &mut packer)?);
         }
-        let run = Tensor::from_vec(packer.run, floats, &Device::Cpu)?;
+        let run = Tensor::from_vec(packer.finish(), floats, &Device::Cpu)?;
         let mut layers = Vec::with_capacity(config.layers);
         for (layer, Places { starts, biases: [qkv, projection, expand, contract] }) in places.into_iter().enumerate() {
             let vb = vb.pp(format!("encoder.layer.{layer}"));

@@ -5,3 +5,19 @@
 
 pub mod bert;
 pub mod bert_config;
+pub mod bins;
+pub mod chronos;
+pub mod chronos_config;
+pub mod field;
+pub mod linears;
+pub mod llama;
+pub mod llama_config;
+pub mod packer;
+pub mod resnet;
+pub mod resnet_config;
+pub mod rotary_config;
+pub mod t5;
+pub mod t5_config;
+pub mod t5_decoder;
+pub mod vit;
+pub mod vit_config;

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from wickguard.control.breaker import Verdict
 from wickguard.control.fair_queue import Ticket
 from wickguard.control.ladder import Level, Trust
 from wickguard.control.panel import Subject
 from wickguard.control.quota import Demand
-from wickguard.records import Cost
+from wickguard.records import Company, Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,11 @@ class Denial:
     where: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """A waiting call's turn has come: it holds its slot and bytes now, or its denial.
 
     trial: run it where nobody would miss the worker. suspect: it has ended a worker before and gets a smaller grant.
+    company: the calls that share the slot, this one included.
     """
 
     id: str
@@ -78,6 +80,7 @@ class Turn:
     trial: bool = False
     suspect: bool = False
     denial: Denial | None = None
+    company: Company | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from wickguard.errors import ConfigError
 from wickguard.records import OutcomeKind
 
@@ -92,8 +94,7 @@ class BreakerSettings:
             raise ConfigError(f"witnesses must be 1 to {_MOST_WITNESSES}, not {self.witnesses}")
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(msgspec.Struct, frozen=True):
     """A call may go on; its result counts only while the generation lasts. trial: run it where nobody would miss it."""
 
     generation: int

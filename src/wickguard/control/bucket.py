@@ -81,6 +81,10 @@ class Bucket:
             self.reserved += amount
         return wait
 
+    def take(self, amount: float) -> None:
+        """Take what `wait_s` has just allowed."""
+        self.reserved += amount
+
     def settle(self, now: float, limit: Limit, amount: float, charged: float) -> None:
         """Replace a reservation of `amount` by `charged` in the level.
 

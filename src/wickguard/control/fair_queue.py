@@ -1,32 +1,32 @@
 """The fair queue: which waiting call starts next.
 
-Each tenant has a virtual counter in compute-seconds; the tenant with the smallest counter among those with a call that can
-start is served, and its counter grows by the call's price over its weight (virtual token counter, Sheng et al., OSDI 2024). A
-tenant that comes back from idle is lifted to the smallest counter of the active ones, so that idling saves nothing up. Inside
-a tenant the earliest deadline goes first. Every (tenant, lane) has its own order: a tenant's long call never blocks its short
-one. Short calls go first inside a tenant, and yet long ones don't starve: while long calls wait, a floor of the compute-seconds
-that are handed out goes to them.
+The party that has been served least in compute-seconds, over its weight, is served next (contest.py). A party is a tenant, or a
+crowd: callers whose names cost nothing are one party together, or three hundred of them would have three hundred shares; within
+a crowd they contend in the same way. Inside a tenant the earliest deadline goes first. Every (tenant, lane) has its own order
+and short calls are compared by short calls, so that a long call of a tenant never sets its short ones back; between a short
+call and a long one the party that was served least of everything decides, and inside a tenant the short one. And yet long calls
+don't starve: while some wait, a floor of the compute-seconds that are handed out goes to them.
 
-Promises: O(log n) per tenant queue plus one scan over tenants that wait; backlogged tenants of one lane are served within one
-largest price over weight of each other, and the floor takes from that at most one long price; counters of idle tenants are
-forgotten once they owe nothing, and at most `max_idle` are kept. Pure: it holds no clock and starts nothing. It must not know
-what a call is.
+Promises: O(log n) per tenant queue plus one scan over tenants that wait; backlogged parties of one lane are served within one
+largest price over weight of each other, and so are the tenants of a crowd; the floor takes from that at most one long price;
+sums are exact (of grains). Pure: it holds no clock and starts nothing. It must not know what a call is.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from wickguard.control.bucket import grains
+from wickguard.control.contest import Contender, Contest
 from wickguard.records import Lane
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A waiting call: its tenant, lane, price in compute-seconds, bytes that it needs to start, deadline, and the weight of
-    its tenant (2: twice the share of 1).
+    """A waiting call: its tenant, lane, price in compute-seconds, bytes that it needs to start, deadline, the weight of its
+    tenant (2: twice the share of 1), and what it may run together with (calls of the same word; "": alone).
     """
 
     id: str
@@ -36,89 +36,136 @@ class Ticket:
     memory_bytes: int
     deadline_at: float
     weight: float = 1.0
+    batch: str = ""
 
 
-@dataclass(slots=True)
+class _Party:
+    """A tenant of its own (no contest), or a crowd with a contest inside."""
+
+    __slots__ = ("backlog_s", "contender", "contest")
+
+    def __init__(self, contender: Contender, contest: Contest | None) -> None:
+        self.contender = contender
+        self.contest = contest
+        self.backlog_s = {Lane.SHORT: 0.0, Lane.LONG: 0.0}
+
+
+class _Order:
+    """What a tenant has waiting in one lane. removed: entries of tickets that are gone."""
+
+    __slots__ = ("backlog_s", "removed", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[float, int, str]] = []
+        self.backlog_s = 0.0
+        self.removed = 0
+
+
 class _Tenant:
-    counter: float
-    weight: float = 1.0
-    waiting: dict[Lane, list[tuple[float, int, str]]] = field(default_factory=lambda: {lane: [] for lane in Lane})
-    backlog_s: dict[Lane, float] = field(default_factory=lambda: dict.fromkeys(Lane, 0.0))
-    removed: dict[Lane, int] = field(default_factory=lambda: dict.fromkeys(Lane, 0))
-    running: int = 0
+    """contender: in its crowd; that of its party when it has none."""
 
-    @property
-    def idle(self) -> bool:
-        return self.running == 0 and not any(self.waiting.values())
+    __slots__ = ("contender", "name", "orders", "party")
+
+    def __init__(self, name: str, party: _Party, contender: Contender) -> None:
+        self.name = name
+        self.party = party
+        self.contender = contender
+        # Only the lanes that it has used.
+        self.orders: dict[Lane, _Order] = {}
+
+    def rank(self, lane: Lane) -> tuple[float, float]:
+        """Who has least goes first: among parties, then within one."""
+        return self.party.contender.rank(lane), self.contender.rank(lane)
+
+    def charge(self, lane: Lane, seconds: float) -> None:
+        """It was served these seconds."""
+        self.party.contender.charge(lane, seconds)
+        if self.party.contest is not None:
+            self.contender.charge(lane, seconds)
 
 
 class FairQueue:
     """Waiting tickets of all tenants. long_floor: the part of what is handed out that goes to long calls while some wait."""
 
     def __init__(self, long_floor: float = 0.25, max_idle: int = 4096) -> None:
-        self._active: dict[str, _Tenant] = {}
-        self._idle: OrderedDict[str, float] = OrderedDict()
+        self._tenants: dict[str, _Tenant] = {}
+        self._parties: dict[str, _Party] = {}
+        self._contest = Contest(max_idle)
         self._tickets: dict[str, Ticket] = {}
         self._max_idle = max_idle
         self._sequence = 0
-        self._floor = {Lane.LONG: long_floor, Lane.SHORT: 1.0 - long_floor}
+        self._total_s = {Lane.SHORT: 0.0, Lane.LONG: 0.0}
+        self._count = {Lane.SHORT: 0, Lane.LONG: 0}
+        self.adopt(long_floor)
         # What each lane was handed out, over its part; the long lane is owed while it is behind.
-        self._handed = dict.fromkeys(Lane, 0.0)
+        self._handed = {Lane.SHORT: 0.0, Lane.LONG: 0.0}
 
     def __len__(self) -> int:
         return len(self._tickets)
 
+    def adopt(self, long_floor: float) -> None:
+        """Another floor from now on."""
+        self._floor = {Lane.LONG: long_floor, Lane.SHORT: 1.0 - long_floor}
+
     def backlog_s(self, tenant: str, lane: Lane) -> float:
         """Predicted seconds of work that `tenant` has waiting in `lane`."""
-        found = self._active.get(tenant)
-        return found.backlog_s[lane] if found else 0.0
+        found = self._tenants.get(tenant)
+        order = found.orders.get(lane) if found else None
+        return order.backlog_s if order else 0.0
 
     def total_s(self, lane: Lane) -> float:
         """Predicted seconds of work waiting in `lane`, of all tenants."""
-        return sum(tenant.backlog_s[lane] for tenant in self._active.values())
+        return self._total_s[lane]
 
-    def ahead_s(self, tenant: str, lane: Lane, price_s: float, weight: float = 1.0) -> float:
-        """Predicted seconds of work that run before another call of `tenant` at this price starts: its own, and of every
-        other tenant at most as much, weighted.
+    def ahead_s(self, ticket: Ticket, crowd: str = "") -> float:
+        """Predicted seconds of work that run before `ticket` would: its tenant's own, and of every other tenant of its crowd
+        and of every other party at most as much, weighted.
         """
-        own = self.backlog_s(tenant, lane)
-        each = (own + price_s) / weight
-        others = sum(
-            min(other.backlog_s[lane], each * other.weight)
-            for name, other in self._active.items()
-            if name != tenant and other.backlog_s[lane] > 0
+        lane, own = ticket.lane, self.backlog_s(ticket.tenant, ticket.lane)
+        party, weight = self._parties.get(crowd or ticket.tenant), ticket.weight
+        if crowd:
+            each, weight = (own + ticket.price_s) / ticket.weight, 1.0
+            own += sum(
+                min(other.orders[lane].backlog_s, each * other.contender.weight)
+                for name, other in self._tenants.items()
+                if other.party is party and name != ticket.tenant and lane in other.orders
+            )
+        each = (own + ticket.price_s) / weight
+        return own + sum(
+            min(other.backlog_s[lane], each * other.contender.weight)
+            for other in self._parties.values()
+            if other is not party
         )
-        return own + others
 
-    def push(self, ticket: Ticket) -> None:
-        """Add a ticket; its id must be new."""
-        tenant = self._activate(ticket.tenant)
-        tenant.weight = ticket.weight
-        if ticket.lane is Lane.LONG and not any(other.waiting[Lane.LONG] for other in self._active.values()):
+    def push(self, ticket: Ticket, crowd: str = "") -> None:
+        """Add a ticket; its id must be new. crowd: whose party its tenant shares."""
+        tenant, lane, price_s = self._enter(ticket, crowd), ticket.lane, grains(ticket.price_s)
+        if lane is Lane.LONG and not self._count[lane]:
             # Nothing is saved up while no long call waits.
             self._handed[Lane.LONG] = self._handed[Lane.SHORT] = 0.0
+        order = tenant.orders.get(lane)
+        if order is None:
+            order = tenant.orders[lane] = _Order()
         self._sequence += 1
-        heapq.heappush(tenant.waiting[ticket.lane], (ticket.deadline_at, self._sequence, ticket.id))
-        tenant.backlog_s[ticket.lane] += ticket.price_s
+        heapq.heappush(order.waiting, (ticket.deadline_at, self._sequence, ticket.id))
         self._tickets[ticket.id] = ticket
+        order.backlog_s += price_s
+        self._add(tenant, lane, 1, price_s)
 
     def pop(self, can_start: Callable[[Ticket], bool]) -> Ticket | None:
         """Take the ticket that starts next, or None when none can; its tenant is charged its price.
 
         `can_start` says whether slots and memory allow the ticket now. Only the head of each (tenant, lane) is asked.
         """
-        owed = self._handed[Lane.LONG] < self._handed[Lane.SHORT]
-        ticket = self._next(can_start, (Lane.LONG,)) if owed else None
-        ticket = ticket or self._next(can_start, tuple(Lane))
+        ticket = self._choose(can_start)
         if ticket is None:
             return None
-        if ticket.lane is Lane.SHORT or self._handed[Lane.LONG] <= self._handed[Lane.SHORT]:
+        lane, tenant = ticket.lane, self._tenants[ticket.tenant]
+        if lane is Lane.SHORT or self._handed[Lane.LONG] <= self._handed[Lane.SHORT]:
             # What long calls get beyond their floor is not held against them.
-            self._handed[ticket.lane] += ticket.price_s / max(1e-9, self._floor[ticket.lane])
-        tenant = self._active[ticket.tenant]
+            self._handed[lane] += ticket.price_s / max(1e-9, self._floor[lane])
         self._drop(ticket)
-        tenant.counter += ticket.price_s / ticket.weight
-        tenant.running += 1
+        tenant.charge(lane, ticket.price_s)
         return ticket
 
     def remove(self, ticket_id: str) -> bool:
@@ -127,68 +174,88 @@ class FairQueue:
         if ticket is None:
             return False
         self._drop(ticket)
-        self._retire(ticket.tenant)
+        self._leave(self._tenants[ticket.tenant])
         return True
 
     def settle(self, ticket: Ticket, actual_s: float) -> None:
-        """A started call has stopped: correct its tenant's counter from price to what was used."""
-        tenant = self._active[ticket.tenant]
-        tenant.counter = max(0.0, tenant.counter + (actual_s - ticket.price_s) / ticket.weight)
-        tenant.running -= 1
-        self._retire(ticket.tenant)
+        """A started call has stopped: correct its counters from price to what was used."""
+        tenant = self._tenants[ticket.tenant]
+        tenant.charge(ticket.lane, actual_s - ticket.price_s)
+        self._leave(tenant)
 
-    def _next(self, can_start: Callable[[Ticket], bool], lanes: tuple[Lane, ...]) -> Ticket | None:
-        best: tuple[float, Ticket] | None = None
-        for tenant in self._active.values():
-            if best is not None and tenant.counter >= best[0]:
+    def _choose(self, can_start: Callable[[Ticket], bool]) -> Ticket | None:
+        long = self._next(Lane.LONG, can_start) if self._count[Lane.LONG] else None
+        if long is not None and self._handed[Lane.LONG] < self._handed[Lane.SHORT]:
+            return long
+        short = self._next(Lane.SHORT, can_start) if self._count[Lane.SHORT] else None
+        if long is None or short is None:
+            return long or short
+        ranks = [self._tenants[ticket.tenant].rank(Lane.LONG) for ticket in (long, short)]
+        return long if ranks[0] < ranks[1] else short
+
+    def _next(self, lane: Lane, can_start: Callable[[Ticket], bool]) -> Ticket | None:
+        best: Ticket | None = None
+        least = (0.0, 0.0)
+        for tenant in self._tenants.values():
+            order = tenant.orders.get(lane)
+            if order is None or not order.waiting or (best is not None and tenant.rank(lane) >= least):
                 continue
-            for lane in lanes:
-                ticket = self._head(tenant, lane)
-                if ticket is not None and can_start(ticket):
-                    best = (tenant.counter, ticket)
-                    break
-        return best[1] if best is not None else None
+            ticket = self._head(order)
+            if ticket is not None and can_start(ticket):
+                best, least = ticket, tenant.rank(lane)
+        return best
 
-    def _head(self, tenant: _Tenant, lane: Lane) -> Ticket | None:
+    def _head(self, order: _Order) -> Ticket | None:
         # Removed tickets stay in the heap until they surface or are too many, so that removal is O(1) on average.
-        waiting = tenant.waiting[lane]
+        waiting = order.waiting
         while waiting and waiting[0][2] not in self._tickets:
             heapq.heappop(waiting)
-            tenant.removed[lane] -= 1
+            order.removed -= 1
         return self._tickets[waiting[0][2]] if waiting else None
 
     def _drop(self, ticket: Ticket) -> None:
-        tenant, lane = self._active[ticket.tenant], ticket.lane
+        tenant, lane, price_s = self._tenants[ticket.tenant], ticket.lane, grains(ticket.price_s)
+        order = tenant.orders[lane]
         del self._tickets[ticket.id]
-        tenant.removed[lane] += 1
-        tenant.backlog_s[lane] -= ticket.price_s
-        if self._head(tenant, lane) is None:
-            tenant.backlog_s[lane] = 0.0
-        elif 2 * tenant.removed[lane] > len(tenant.waiting[lane]):
+        order.removed += 1
+        order.backlog_s -= price_s
+        self._add(tenant, lane, -1, -price_s)
+        if self._head(order) is not None and 2 * order.removed > len(order.waiting):
             # Else a caller that queues and leaves, behind one call of its own that stays, would spend our memory until
             # that one's deadline.
-            tenant.waiting[lane] = [entry for entry in tenant.waiting[lane] if entry[2] in self._tickets]
-            heapq.heapify(tenant.waiting[lane])
-            tenant.removed[lane] = 0
+            order.waiting = [entry for entry in order.waiting if entry[2] in self._tickets]
+            heapq.heapify(order.waiting)
+            order.removed = 0
 
-    def _activate(self, name: str) -> _Tenant:
-        tenant = self._active.get(name)
+    def _add(self, tenant: _Tenant, lane: Lane, count: int, price_s: float) -> None:
+        self._count[lane] += count
+        self._total_s[lane] += price_s
+        tenant.party.backlog_s[lane] += price_s
+
+    def _enter(self, ticket: Ticket, crowd: str) -> _Tenant:
+        tenant = self._tenants.get(ticket.tenant)
+        # Whoever is here keeps its party, also when the operator has just taken it out of a crowd.
+        name = tenant.party.contender.name if tenant is not None else crowd or ticket.tenant
+        contender = self._contest.enter(name)
+        party = self._parties.get(name)
+        if party is None:
+            party = self._parties[name] = _Party(contender, Contest(self._max_idle) if crowd else None)
+        # A crowd is as much as one ordinary tenant.
+        contender.weight = 1.0 if party.contest is not None else ticket.weight
+        member = contender
+        if party.contest is not None:
+            member = party.contest.enter(ticket.tenant)
+            member.weight = ticket.weight
         if tenant is None:
-            floor = min((other.counter for other in self._active.values()), default=0.0)
-            tenant = _Tenant(max(floor, self._idle.pop(name, 0.0)))
-            self._active[name] = tenant
+            tenant = self._tenants[ticket.tenant] = _Tenant(ticket.tenant, party, member)
         return tenant
 
-    def _retire(self, name: str) -> None:
-        tenant = self._active[name]
-        if not tenant.idle:
+    def _leave(self, tenant: _Tenant) -> None:
+        party = tenant.party
+        over = party.contest is None or party.contest.leave(tenant.contender)
+        if self._contest.leave(party.contender):
+            del self._parties[party.contender.name]
+        elif party.contest is None:
             return
-        del self._active[name]
-        floor = min((other.counter for other in self._active.values()), default=0.0)
-        if not self._active:
-            # Nobody is left to be compared with: debts between tenants end here.
-            self._idle.clear()
-        elif tenant.counter > floor:
-            self._idle[name] = tenant.counter
-            while len(self._idle) > self._max_idle:
-                self._idle.popitem(last=False)
+        if over:
+            del self._tenants[tenant.name]

@@ -4,7 +4,8 @@
     2 vetted?        the exact request is not poison, no breaker is open for it
     3 paid?          quota at every level of its caller, reserved now, all or nothing
     4 room?          queue bounds in seconds of work, predicted wait within the deadline, no standing queue
-    5 its turn       fair queue, lanes, memory of the server and the tenant's share of it; asked again whether it is too late
+    5 its turn       fair queue, lanes, memory of the server and the tenant's share of it; asked again whether it is too late;
+                     others that wait and could run in the same job come along
 
 Decides by asking the algorithms; it has none of its own. Promises: all or nothing, a later no gives back every earlier hold;
 what was let in is given back exactly once, by `leave` while it waits or by `finish` when its work has stopped; every refusal
@@ -18,11 +19,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from wickguard.control.applicant import Applicant, Barrier, Denial, Ending, Turn
 from wickguard.control.breaker import Verdict
 from wickguard.control.fair_queue import FairQueue, Ticket
+from wickguard.control.forecast import done_in_s
 from wickguard.control.ladder import Level, Scope, Trust
 from wickguard.control.memory import MemoryReservation
 from wickguard.control.panel import Panel, Passage, Reach, Stopped
@@ -31,7 +34,7 @@ from wickguard.control.quota import Demand, Quota, Settlement, Shortfall, Usage
 from wickguard.control.slots import Slots
 from wickguard.control.surge import Surge
 from wickguard.errors import SettingError, WickguardError
-from wickguard.records import Lane
+from wickguard.records import Company, Lane
 from wickguard.setting import check
 
 
@@ -45,6 +48,8 @@ class AdmissionSettings:
     tenant_memory_share: of the memory budget, the most that one tenant's running calls may hold.
     long_floor: part of the compute-seconds that goes to long calls while some wait.
     lease_grace_s: how long after its deadline a call may still be settled.
+    batch_calls: small calls that wait and are alike may share a slot, so many at once; 1 = never.
+    batch_s: predicted seconds of work that share a slot, so that nobody waits long for somebody else's call.
     """
 
     queue_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 20.0
@@ -53,6 +58,8 @@ class AdmissionSettings:
     tenant_memory_share: Annotated[float, Meta(ge=0.01, le=1)] = 0.5
     long_floor: Annotated[float, Meta(ge=0, le=0.9)] = 0.25
     lease_grace_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
+    batch_calls: Annotated[int, Meta(ge=1, le=64)] = 8
+    batch_s: Annotated[float, Meta(ge=0.001, le=10)] = 0.05
 
     def __post_init__(self) -> None:
         check(self)
@@ -72,12 +79,33 @@ class Parts:
     surge: Surge = field(default_factory=Surge)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(msgspec.Struct, frozen=True):
     applicant: Applicant
     permit: Permit
     passage: Passage
     since: float
+
+    @property
+    def trial(self) -> bool:
+        return self.passage.trial or self.permit.trial
+
+    @property
+    def run_s(self) -> float:
+        # By price or by wall time, whichever is over first: one call may use several cores, or wait for something.
+        return min(self.applicant.ticket.price_s, self.applicant.wall_s)
+
+
+@dataclass(slots=True)
+class _Seat:
+    # One slot, how many calls still sit in it, and until when by their prices.
+    lane: Lane
+    left: int
+    until: float
+
+
+class _Run(msgspec.Struct, frozen=True):
+    candidate: _Candidate
+    seat: _Seat
 
 
 class Gate:
@@ -88,7 +116,13 @@ class Gate:
         self.settings = settings
         self._queue = FairQueue(settings.long_floor)
         self._waiting: dict[str, _Candidate] = {}
-        self._running: dict[str, _Candidate] = {}
+        self._running: dict[str, _Run] = {}
+
+    def adopt(self, settings: AdmissionSettings) -> None:
+        """Other settings from now on; what waits and runs keeps what it holds."""
+        self.settings = settings
+        self._queue.adopt(settings.long_floor)
+        self._parts.memory.adopt(settings.tenant_memory_share)
 
     @property
     def parts(self) -> Parts:
@@ -130,7 +164,7 @@ class Gate:
 
     def would(self, now: float, applicant: Applicant) -> tuple[Denial | None, float]:
         """What `arrive` would say now, and the predicted wait in seconds; takes nothing and charges nothing."""
-        wait_s = self._wait_s(applicant.ticket)
+        wait_s = self._wait_s(now, applicant)
         denial = self._enter(now, applicant)
         if denial is None:
             self.leave(now, applicant.ticket.id)
@@ -139,21 +173,21 @@ class Gate:
     def turns(self, now: float) -> list[Turn]:
         """The waiting calls whose turn has come. Those without a denial hold a slot and bytes, and run from now on."""
         found: list[Turn] = []
-        while (ticket := self._queue.pop(self._can_start)) is not None:
+        # While no slot is free nobody's turn can have come, and nobody needs to be looked at.
+        while self._parts.slots.free(Lane.SHORT) and (ticket := self._queue.pop(self._can_start)) is not None:
             candidate = self._waiting.pop(ticket.id)
-            applicant, waited_s = candidate.applicant, now - candidate.since
-            left = ticket.deadline_at - now
-            self._parts.surge.started(now, waited_s, waited_s + left - applicant.wall_s)
-            if applicant.wall_s > left:
-                self._queue.settle(ticket, 0.0)
-                self._give_back(now, candidate)
-                found.append(Turn(ticket.id, waited_s, denial=Denial(Barrier.LATE, left, applicant.wall_s)))
+            denial = self._begin(now, candidate)
+            if denial is not None:
+                found.append(denial)
                 continue
             self._parts.slots.take(ticket.lane)
-            self._parts.memory.hold(ticket.id, ticket.memory_bytes, ticket.tenant)
-            self._running[ticket.id] = candidate
-            trial = candidate.passage.trial or candidate.permit.trial
-            found.append(Turn(ticket.id, waited_s, trial, candidate.permit.trial))
+            party = [candidate, *self._company(now, candidate, found)]
+            seat = _Seat(ticket.lane, len(party), now + sum(one.run_s for one in party))
+            company = Company(ticket.id, len(party)) if len(party) > 1 else None
+            for one in party:
+                call_id = one.applicant.ticket.id
+                self._running[call_id] = _Run(one, seat)
+                found.append(Turn(call_id, now - one.since, one.trial, one.permit.trial, None, company))
         return found
 
     def leave(self, now: float, call_id: str) -> bool:
@@ -170,12 +204,15 @@ class Gate:
 
         Raises WickguardError when it does not run (finished twice).
         """
-        candidate = self._running.pop(call_id, None)
-        if candidate is None:
+        run = self._running.pop(call_id, None)
+        if run is None:
             raise WickguardError(f"call {call_id} does not run")
-        applicant, parts = candidate.applicant, self._parts
+        candidate, seat, parts = run.candidate, run.seat, self._parts
+        applicant = candidate.applicant
         parts.memory.release(call_id)
-        parts.slots.give_back(applicant.ticket.lane)
+        seat.left -= 1
+        if not seat.left:
+            parts.slots.give_back(seat.lane)
         settlement = parts.quota.settle(now, call_id, Usage(ending.cpu_s, ending.tokens, ending.killed_s))
         self._queue.settle(applicant.ticket, max(ending.cpu_s, settlement.charged_s))
         parts.panel.report(now, candidate.passage, ending.verdict)
@@ -198,7 +235,7 @@ class Gate:
             self._give_back(now, vetted)
             return denial
         self._waiting[ticket.id] = vetted
-        self._queue.push(ticket)
+        self._queue.push(ticket, _CROWDS.get(applicant.trust, ""))
         return None
 
     def _impossible(self, now: float, applicant: Applicant) -> Denial | None:
@@ -226,28 +263,76 @@ class Gate:
         ticket, settings = applicant.ticket, self.settings
         own = self._queue.backlog_s(ticket.tenant, ticket.lane)
         total = self._queue.total_s(ticket.lane)
-        wait = self._wait_s(ticket)
-        again = max(1.0, wait)
         if own > 0 and own + ticket.price_s > settings.tenant_queue_s:
-            return Denial(Barrier.OWN_QUEUE, settings.tenant_queue_s, own + ticket.price_s, again)
+            return self._full(now, applicant, Barrier.OWN_QUEUE, settings.tenant_queue_s, own)
         if total > 0 and total + ticket.price_s > settings.queue_s:
-            return Denial(Barrier.QUEUE, settings.queue_s, total + ticket.price_s, again)
+            return self._full(now, applicant, Barrier.QUEUE, settings.queue_s, total)
+        if total == 0 and self._parts.slots.free(ticket.lane):
+            return None
         slack = ticket.deadline_at - now - applicant.wall_s
-        if wait > slack:
-            return Denial(Barrier.WAIT, slack, wait, again)
+        # Who goes first matters only if all that waits would be too much.
+        if self._done_in_s(now, ticket.lane, total) > slack and (wait := self._wait_s(now, applicant)) > slack:
+            return Denial(Barrier.WAIT, slack, wait, max(1.0, wait))
         if total > 0 and applicant.trust in _GIVES_WAY and self._parts.surge.standing(now):
-            return Denial(Barrier.STANDING, 0.0, wait, again)
+            wait = self._wait_s(now, applicant)
+            return Denial(Barrier.STANDING, 0.0, wait, max(1.0, wait))
         return None
 
-    def _wait_s(self, ticket: Ticket) -> float:
-        """Work that goes first under fair sharing, and half of what occupies the lane, over what its slots do in a second."""
-        lane, slots = ticket.lane, self._parts.slots
-        ahead = self._queue.ahead_s(ticket.tenant, lane, ticket.price_s, ticket.weight)
-        if not slots.free(lane):
-            # On average half of what runs is still to come.
-            running = (one.applicant.ticket for one in self._running.values())
-            ahead += sum(other.price_s for other in running if lane is Lane.SHORT or other.lane is lane) / 2
-        return ahead / (slots.capacity(lane) * self.settings.efficiency)
+    def _full(self, now: float, applicant: Applicant, barrier: Barrier, limit: float, queued_s: float) -> Denial:
+        wait = self._wait_s(now, applicant)
+        return Denial(barrier, limit, queued_s + applicant.ticket.price_s, max(1.0, wait))
+
+    def _wait_s(self, now: float, applicant: Applicant) -> float:
+        """Until a call like this one would start, by what goes first under fair sharing."""
+        ticket = applicant.ticket
+        return self._done_in_s(now, ticket.lane, self._queue.ahead_s(ticket, _CROWDS.get(applicant.trust, "")))
+
+    def _done_in_s(self, now: float, lane: Lane, work_s: float) -> float:
+        """Until the slots that `lane` may use have done this work after what they run."""
+        slots = self._parts.slots
+        left: dict[Lane, list[float]] = {Lane.SHORT: [], Lane.LONG: []}
+        for seat in {id(run.seat): run.seat for run in self._running.values()}.values():
+            left[seat.lane].append(max(0.0, seat.until - now))
+        others = left[Lane.SHORT] + [0.0] * (slots.capacity(Lane.SHORT) - len(left[Lane.SHORT]) - len(left[Lane.LONG]))
+        if lane is Lane.LONG:
+            others = sorted(others)[: slots.capacity(lane) - len(left[Lane.LONG])]
+        return done_in_s(left[Lane.LONG] + others, work_s / self.settings.efficiency)
+
+    def _begin(self, now: float, candidate: _Candidate) -> Turn | None:
+        """Take the memory of a call whose turn has come; or give back all it holds, because too little time is left."""
+        ticket, wall_s = candidate.applicant.ticket, candidate.applicant.wall_s
+        waited_s, left = now - candidate.since, ticket.deadline_at - now
+        self._parts.surge.started(now, waited_s, waited_s + left - wall_s)
+        if wall_s <= left:
+            self._parts.memory.hold(ticket.id, ticket.memory_bytes, ticket.tenant)
+            return None
+        self._queue.settle(ticket, 0.0)
+        self._give_back(now, candidate)
+        return Turn(ticket.id, waited_s, denial=Denial(Barrier.LATE, left, wall_s))
+
+    def _company(self, now: float, leader: _Candidate, found: list[Turn]) -> list[_Candidate]:
+        """Calls that come along in the leader's slot: alike, small, and in the order in which they would have started."""
+        batch, most = leader.applicant.ticket.batch, self.settings.batch_calls
+        room_s = self.settings.batch_s - leader.applicant.ticket.price_s
+        party: list[_Candidate] = []
+
+        def fits(ticket: Ticket) -> bool:
+            return (
+                ticket.batch == batch
+                and ticket.price_s <= room_s
+                and self._parts.memory.fits(ticket.memory_bytes, ticket.tenant)
+                and not self._waiting[ticket.id].trial
+            )
+
+        while batch and not leader.trial and len(party) + 1 < most and (ticket := self._queue.pop(fits)) is not None:
+            candidate = self._waiting.pop(ticket.id)
+            denial = self._begin(now, candidate)
+            if denial is not None:
+                found.append(denial)
+                continue
+            room_s -= ticket.price_s
+            party.append(candidate)
+        return party
 
     def _can_start(self, ticket: Ticket) -> bool:
         return self._parts.slots.free(ticket.lane) and self._parts.memory.fits(ticket.memory_bytes, ticket.tenant)
@@ -265,6 +350,8 @@ class Gate:
 
 # Who has nothing to show gives way first when prices turn out to be wrong.
 _GIVES_WAY = (Trust.ANONYMOUS, Trust.NEW)
+# Names that cost nothing are worth nothing: such callers are one party in the queue, as their group has one cap.
+_CROWDS = {Trust.ANONYMOUS: "crowd:anonymous", Trust.NEW: "crowd:new"}
 _OWN = (Scope.TENANT, Scope.KEY, Scope.NETWORK)
 
 

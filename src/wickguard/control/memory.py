@@ -17,13 +17,17 @@ class MemoryReservation:
     def __init__(self, budget_bytes: int, tenant_share: float = 1.0) -> None:
         if budget_bytes <= 0:
             raise ConfigError(f"the memory budget must be positive, not {budget_bytes} bytes")
-        if not 0 < tenant_share <= 1:
-            raise ConfigError(f"tenant_share must be above 0 and at most 1, not {tenant_share}")
         self._budget = budget_bytes
-        self._share = int(budget_bytes * tenant_share)
+        self.adopt(tenant_share)
         self._held: dict[str, tuple[str, int]] = {}
         self._tenants: dict[str, int] = {}
         self._sum = 0
+
+    def adopt(self, tenant_share: float) -> None:
+        """Another share from now on; what is held stays held. Raises ConfigError."""
+        if not 0 < tenant_share <= 1:
+            raise ConfigError(f"tenant_share must be above 0 and at most 1, not {tenant_share}")
+        self._share = int(self._budget * tenant_share)
 
     @property
     def budget_bytes(self) -> int:
@@ -66,9 +70,10 @@ class MemoryReservation:
             raise WickguardError(f"hold {hold_id} is not held")
         tenant, size = found
         self._sum -= size
-        left = self._tenants[tenant] - size
+        left = self._tenants.get(tenant, 0) - size
         if left:
             self._tenants[tenant] = left
         else:
-            del self._tenants[tenant]
+            # A tenant may hold nothing several times over.
+            self._tenants.pop(tenant, None)
         return size

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from wickguard.control.breaker import Breaker, BreakerSettings, Pass, State, Verdict
 
 TENANT_SETTINGS = BreakerSettings()
@@ -50,8 +52,7 @@ class Subject:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(msgspec.Struct, frozen=True):
     """A call may go on. trial: in a worker that nobody would miss. To be reported exactly once."""
 
     subject: Subject

@@ -15,6 +15,8 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import msgspec
+
 from wickguard.control.breaker import Verdict
 from wickguard.errors import ConfigError
 
@@ -39,8 +41,7 @@ class QuarantineSettings:
             raise ConfigError(f"grant_share must be above 0 and at most 1, not {self.grant_share}")
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(msgspec.Struct, frozen=True):
     """The request may run. trial: alone and with a smaller grant. strikes: those known when it was let in."""
 
     trial: bool

@@ -97,8 +97,7 @@ class _Hold(msgspec.Struct, frozen=True):
     amount: float
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """What a call holds. price_s: the compute-seconds reserved, its tenant's multiplier included."""
 
     id: str
@@ -114,8 +113,7 @@ class SettlementStatus(StrEnum):
     NOT_HELD = "not held"
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True):
     """What was charged and given back, in compute-seconds; nothing when the lease was settled before or has expired."""
 
     status: SettlementStatus
@@ -136,6 +134,10 @@ class Quota:
 
     def __len__(self) -> int:
         return len(self._leases)
+
+    def adopt(self, settings: QuotaSettings) -> None:
+        """Other settings from now on; limits come with every call anyway."""
+        self._settings = settings
 
     @property
     def roll(self) -> Roll:
@@ -160,7 +162,7 @@ class Quota:
             return shortfall
         price = 0.0
         for hold in wanted:
-            hold.account.reserve(now, hold.level.limit, hold.amount)
+            hold.account.take(hold.amount)
             if hold.level.credit is not None:
                 self._roll.reserved(now, hold.level.name, hold.account, hold.amount)
             if hold.level.currency is Currency.COMPUTE_S:

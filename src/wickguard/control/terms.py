@@ -66,7 +66,7 @@ class QuotaPolicy:
     """What all callers together may use, and those that nobody vouches for. Shares are parts of the capacity.
 
     capacity: compute-seconds per second that all callers share; 0 = usable cores.
-    burst_s: what may be used at once, in seconds of a rate (but always 1.2 times the dearest call).
+    burst_s: what may be used at once, in seconds of a rate (but always 2.4 times the dearest call).
     anonymous_rate: compute-seconds per second of one address without a key.
     anonymous_share: of all callers without a key together.
     alarmed_share: of the same, and of new tenants, while many identities attack together.

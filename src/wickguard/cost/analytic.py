@@ -1,25 +1,25 @@
 """The analytic price of a BERT call: floating-point operations and bytes that follow from the model's shape.
 
-Decides the expected cost and the ceiling of a call from its features, before anything runs. The operations are exact
-(the engine computes every token once, without padding); what one operation costs is the machine's speed, measured once in
-the cage at start-up. The ceiling takes the token *bound* and a slow-down factor for caches, a busy neighbour and the
-shape of small matrices. Promises: monotone in every feature, never zero, the ceiling never below the expectation. Pure: no
-clock, no I/O. It must not know queues, tenants or processes.
+Decides how much work a call is, and between which bounds its price lies, before anything runs or has been learned. The
+operations are exact (the engine computes every token once, without padding); what one operation costs is the machine's speed,
+measured in the cage. The upper bound takes the token *bound* (a slow-down for caches and busy neighbours comes on top, see
+PriceSettings); the lower one half of what the operations of the predicted tokens cost. Promises: monotone in every feature,
+never zero. Pure: no clock, no I/O. It must not know queues, tenants or processes.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import Meta
 
 from wickguard.backend import ModelSpec
+from wickguard.cost.curve import Curve, uncalibrated
+from wickguard.cost.model import Bounds
 from wickguard.errors import SettingError
 from wickguard.modality.text import TextFeatures
-from wickguard.records import Cost, Lane, Quote
+from wickguard.records import Features, Lane
 from wickguard.setting import check
 from wickguard.units import KIB, MIB, spell_bytes
 
@@ -38,10 +38,9 @@ BLOCK_ROWS = 96
 # Attention's scratch: blocks of scores and of transposed keys, a small multiple of the longest text (floats per token).
 SCRATCH_FLOATS = 512
 F32 = 4
-# Prose varies in tokens per byte, and machines in speed: without a calibration this spread of ln(actual / expected) is
-# assumed, and the reservation is its 95th percentile.
-SPREAD = 0.25
-RESERVE_FACTOR = math.exp(1.645 * SPREAD)
+# The share of the predicted work below which no measurement and no learning can bring a price.
+LEAST_SHARE = 0.5
+GIGA = 1e9
 # Ids while a text is cut, and once more with the special tokens around them (bytes per token).
 TOKEN_BYTES = 16
 
@@ -57,6 +56,8 @@ class PriceSettings:
     max_cpu_s: no call may be expected to take, or be granted, more CPU time.
     max_bytes: no call may be granted more memory.
     wall_factor: granted wall time over granted CPU time.
+    calibrate: measure a model that has no cost file yet when it is first served (half a minute); without, prices are analytic
+        and reserve more.
     """
 
     slowdown: Annotated[float, Meta(ge=1, le=1000)] = 3.0
@@ -66,6 +67,7 @@ class PriceSettings:
     max_cpu_s: Annotated[float, Meta(ge=0.01, le=3600)] = 60.0
     max_bytes: Annotated[int, Meta(ge=MIB, le=1 << 46)] = 1024 * MIB
     wall_factor: Annotated[float, Meta(ge=1, le=1000)] = 8.0
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         check(self)
@@ -73,6 +75,10 @@ class PriceSettings:
             raise SettingError("{} must be at most {}", "floor_cpu_s", "max_cpu_s", seen=f"{self.floor_cpu_s:g}")
         if self.floor_bytes > self.max_bytes:
             raise SettingError("{} must be at most {}", "floor_bytes", "max_bytes", seen=spell_bytes(self.floor_bytes))
+
+    def lane(self, expected_s: float) -> Lane:
+        """Where a call of this expected CPU time runs."""
+        return Lane.SHORT if expected_s <= self.short_s else Lane.LONG
 
 
 def flops(spec: ModelSpec, tokens: int, squares: int) -> float:
@@ -92,31 +98,72 @@ def activation_bytes(spec: ModelSpec, tokens: int, longest: int) -> int:
     return F32 * (floats + SCRATCH_FLOATS * longest) + 256 * KIB
 
 
-def quote(spec: ModelSpec, features: TextFeatures, flops_per_s: float, settings: PriceSettings) -> Quote:
-    """The price of a call. `flops_per_s` is the speed of one core, measured in the cage."""
-    fixed_s = CALL_OVERHEAD_S + INPUT_OVERHEAD_S * features.inputs + TOKENIZE_S_PER_BYTE * features.total_bytes
-    expected_s = fixed_s + flops(spec, features.token_typical, features.square_typical) / flops_per_s
-    bound_s = fixed_s + flops(spec, features.token_bound, features.square_bound) / flops_per_s
-    memory = (
-        activation_bytes(spec, features.token_bound, features.longest_bound)
-        + PAYLOAD_BYTES_PER_BYTE * features.total_bytes
-        + TOKEN_BYTES * features.token_bound
-        + features.inputs * spec.dimensions * (F32 + 24)
-    )
-    ceiling_cpu_s = max(settings.floor_cpu_s, bound_s * settings.slowdown)
-    reserve_s = min(ceiling_cpu_s, expected_s * RESERVE_FACTOR)
-    return Quote(
-        expected=Cost(expected_s, expected_s, memory),
-        reserve=Cost(reserve_s, reserve_s, memory),
-        ceiling=Cost(
-            ceiling_cpu_s, ceiling_cpu_s * settings.wall_factor, max(settings.floor_bytes, memory + memory // 4)
-        ),
-        lane=Lane.SHORT if expected_s <= settings.short_s else Lane.LONG,
-        feature_class=class_of(features.as_dict()),
-        spread=SPREAD,
-    )
+class TextCost:
+    """The cost model of an encoder of texts (cost.model.CostModel). flops_per_s: of one core, measured in the cage."""
+
+    terms = ("call", "input", "byte", "giga-operation of products", "giga-operation of attention")
+    memory_terms = ("call", "byte as computed")
+    kinds = ("ids", "text")
+
+    def __init__(self, spec: ModelSpec, flops_per_s: float) -> None:
+        self._spec = spec
+        self._speed = flops_per_s
+        # Operations are linear in tokens and in squares.
+        self._dense = flops(spec, 1, 0)
+        self._square = flops(spec, 0, 1)
+
+    def prices(self, features: Features) -> bool:
+        """See CostModel."""
+        return isinstance(features, TextFeatures)
+
+    def kind(self, features: Features) -> str:
+        """Of token ids everything is known; of texts the tokens are a guess."""
+        return "ids" if not _text(features).total_bytes else "text"
+
+    def basis(self, features: Features) -> tuple[float, ...]:
+        """See CostModel."""
+        found = _text(features)
+        return (
+            1.0,
+            float(found.inputs),
+            float(found.total_bytes),
+            found.token_typical * self._dense / GIGA,
+            found.square_typical * self._square / GIGA,
+        )
+
+    def memory_basis(self, features: Features) -> tuple[float, ...]:
+        """See CostModel."""
+        found = _text(features)
+        longest = min(found.longest_bound, found.token_typical)
+        return 1.0, float(self._bytes(found, found.token_typical, longest))
+
+    def bounds(self, features: Features) -> Bounds:
+        """See CostModel."""
+        found = _text(features)
+        fixed_s = CALL_OVERHEAD_S + INPUT_OVERHEAD_S * found.inputs + TOKENIZE_S_PER_BYTE * found.total_bytes
+        typical = found.token_typical * self._dense + found.square_typical * self._square
+        most = found.token_bound * self._dense + found.square_bound * self._square
+        return Bounds(
+            LEAST_SHARE * typical / self._speed,
+            fixed_s + max(typical, most) / self._speed,
+            self._bytes(found, max(found.token_bound, found.token_typical), found.longest_bound),
+        )
+
+    def assumed(self) -> Curve:
+        """The curve of a model that has not been calibrated: a speed, and assumptions for everything else."""
+        per_giga_s = GIGA / self._speed
+        cpu = (CALL_OVERHEAD_S, INPUT_OVERHEAD_S, TOKENIZE_S_PER_BYTE, per_giga_s, per_giga_s)
+        return uncalibrated(cpu, (0.0, 1.0), self.kinds)
+
+    def _bytes(self, features: TextFeatures, tokens: int, longest: int) -> int:
+        return (
+            activation_bytes(self._spec, tokens, longest)
+            + PAYLOAD_BYTES_PER_BYTE * features.total_bytes
+            + TOKEN_BYTES * tokens
+            + features.inputs * self._spec.dimensions * (F32 + 24)
+        )
 
 
-def class_of(features: Mapping[str, int]) -> str:
-    """The class of a call: the power of two of each feature, so that calls of about the same size are judged together."""
-    return ",".join(f"{name}:{value.bit_length()}" for name, value in sorted(features.items()))
+def _text(features: Features) -> TextFeatures:
+    assert isinstance(features, TextFeatures)  # noqa: S101 - CostModel.prices was asked
+    return features

@@ -134,6 +134,11 @@ class Admission:
         self._waiters: dict[str, _Waiter] = {}
         self.draining = False
 
+    def adopt(self, standings: Standings, machine: Machine) -> None:
+        """Other limits from now on; what was spent, what waits and what runs is kept."""
+        self._standings = standings
+        self._machine = machine
+
     @property
     def gate(self) -> Gate:
         """The gate, for whoever observes it."""
@@ -188,7 +193,7 @@ class Admission:
         """What `admit` would say now; takes nothing."""
         now = self._clock()
         standing = self._standing(call.caller, now)
-        applicant = self._applicant(call, quote, standing)
+        applicant = applicant_of(call, quote, standing, self._machine, now)
         denial, wait_s = self._gate.would(now, applicant)
         price = applicant.demand.price_s * self._gate.parts.quota.multiplier(now, standing.levels)
         return Prospect(price, wait_s, explain(denial) if denial is not None else None)
@@ -198,7 +203,8 @@ class Admission:
         if self.draining:
             return Rejection(Reason.DRAINING, "", retry_after_s=5.0)
         now = self._clock()
-        denial = self._gate.arrive(now, self._applicant(call, quote, self._standing(call.caller, now)))
+        standing = self._standing(call.caller, now)
+        denial = self._gate.arrive(now, applicant_of(call, quote, standing, self._machine, now))
         if denial is not None:
             return self._tell(denial, call.caller, now)
         waiter = self._waiters[call.id] = _Waiter(call, quote, asyncio.get_running_loop().create_future())
@@ -235,22 +241,6 @@ class Admission:
     def _standing(self, caller: Caller, now: float) -> Standing:
         return self._standings.of(caller, alarmed=self._swarm.alarmed(now))
 
-    def _applicant(self, call: Call, quote: Quote, standing: Standing) -> Applicant:
-        tenant = call.caller.tenant
-        ticket = Ticket(
-            call.id, tenant, quote.lane, self.scalar_s(quote.expected), quote.ceiling.peak_bytes, call.deadline.at,
-            standing.weight,
-        )  # fmt: skip
-        return Applicant(
-            ticket=ticket,
-            subject=Subject(tenant, call.model, quote.feature_class, standing.witness),
-            trust=standing.trust,
-            levels=standing.levels,
-            demand=Demand(self.scalar_s(quote.reserve), call.features.as_dict().get("token_bound", 0)),
-            wall_s=quote.expected.wall_s * math.exp(_Z90 * quote.spread),
-            digest=lambda: hashlib.blake2b(call.payload, key=call.model.encode()[:64], digest_size=16).digest(),
-        )
-
     def _tell(self, denial: Denial, caller: Caller, now: float) -> Rejection:
         if denial.barrier is Barrier.GROUP and self._swarm.met_cap(now, caller.tenant):
             self._on_swarm()
@@ -271,6 +261,7 @@ class Admission:
         return Grant(
             call=call, quote=quote, limits=Cost(cpu_s, wall_s, ceiling.peak_bytes), lane=quote.lane,
             memory_bytes=ceiling.peak_bytes, admitted_at=now, queued_s=turn.queued_s, trial=turn.trial,
+            company=turn.company,
         )  # fmt: skip
 
     def _forget(self, call_id: str, waiter: _Waiter) -> None:
@@ -282,3 +273,29 @@ class Admission:
             # Granted in the same instant in which its caller stopped waiting: nothing ran, nothing is charged.
             self._gate.finish(now, call_id, NOTHING_RAN)
             self._dispatch(now)
+
+
+def applicant_of(call: Call, quote: Quote, standing: Standing, machine: Machine, now: float) -> Applicant:
+    """The call as the gate sees it."""
+    tenant = call.caller.tenant
+    ticket = Ticket(
+        call.id, tenant, quote.lane, machine.scalar_s(quote.expected), quote.ceiling.peak_bytes, call.deadline.at,
+        standing.weight, _batch(call, standing, now),
+    )  # fmt: skip
+    return Applicant(
+        ticket=ticket,
+        subject=Subject(tenant, call.model, quote.feature_class, standing.witness),
+        trust=standing.trust,
+        levels=standing.levels,
+        demand=Demand(machine.scalar_s(quote.reserve), call.features.as_dict().get("token_bound", 0)),
+        wall_s=quote.expected.wall_s * math.exp(_Z90 * quote.spread),
+        digest=lambda: hashlib.blake2b(call.payload, key=call.model.encode()[:64], digest_size=16).digest(),
+    )
+
+
+def _batch(call: Call, standing: Standing, now: float) -> str:
+    """Only calls of one trust class and about the same time left run together."""
+    if not call.batch:
+        return ""
+    left = int(math.log2(max(1e-3, call.deadline.remaining_s(now))))
+    return f"{call.model}/{call.batch}/{standing.trust}/{left}"

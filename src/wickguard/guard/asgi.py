@@ -19,7 +19,7 @@ from wickguard.dialect.task import Dialect
 from wickguard.guard import edge, quoting
 from wickguard.guard.answer import Answer, allowance_headers, refusal, send_answer
 from wickguard.guard.head import Head, Receive, Scope, Send
-from wickguard.guard.pipeline import Emit, Pipeline, Served, Stages
+from wickguard.guard.pipeline import Emit, Pipeline, Served
 from wickguard.guard.routes import Route, Service
 from wickguard.rejection import Reason, Rejection
 from wickguard.telemetry.events import RequestRejected
@@ -51,7 +51,6 @@ class Status(Protocol):
 class Surface:
     """What the application serves with, wired by serve.py."""
 
-    stages: Stages
     pipeline: Pipeline
     dialects: Mapping[str, Dialect]
     render_models: Callable[[dict[str, int]], bytes]
@@ -75,7 +74,7 @@ class Application:
             return
         head = Head.of(scope)
         request_id = "req-" + secrets.token_hex(8)
-        route = edge.find_route(head, self._surface.stages.edge)
+        route = edge.find_route(head, self._surface.pipeline.stages.edge)
         try:
             answer = await self._answer(request_id, route, head, receive)
         except Exception:
@@ -105,7 +104,7 @@ class Application:
     def _result(self, served: Served, route: Route) -> Answer:
         if served.call is None or served.result is None or served.outcome is None:
             raise AssertionError("a served call has a result")
-        body = self._surface.stages.decoder.render(served.call, served.result, route)
+        body = self._surface.pipeline.stages.decoder.render(served.call, served.result, route)
         usage = served.outcome.usage
         timing = f"cpu;dur={usage.cpu_s * 1e3:.2f}, run;dur={usage.wall_s * 1e3:.2f}, mem;desc={usage.peak_bytes}"
         return Answer(200, body.data, body.content_type, [(b"server-timing", timing.encode())])
@@ -139,7 +138,7 @@ class Application:
                 return _state("started", surface.status.started())
             case Service.READY:
                 return _state("ready", surface.status.ready())
-        caller = surface.stages.identity.identify(head)
+        caller = surface.pipeline.stages.identity.identify(head)
         if isinstance(caller, Rejection) and not (route.service is Service.METRICS and head.peer.startswith("127.")):
             return self._turn_away(caller, request_id, route)
         if route.service is Service.METRICS:

@@ -81,6 +81,10 @@ class InFlight:
         self._bytes: dict[str, int] = {}
         self.bytes_held = 0
 
+    def adopt(self, settings: EdgeSettings) -> None:
+        """Other limits from now on; what is held stays held."""
+        self._settings = settings
+
     @property
     def open_requests(self) -> int:
         """Requests between head and answer."""

@@ -7,33 +7,59 @@ prices, queues or processes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from wickguard.backend import EmbedPayload, EmbedResult, ModelSpec
+from wickguard.backend import EmbedPayload, EmbedResult, ModelSpec, Task
 from wickguard.dialect.task import Dialect, EmbedTask
+from wickguard.guard.catalogue import find_model
 from wickguard.guard.endpoint import Body
 from wickguard.modality import text
 from wickguard.records import Call, RawRequest
 from wickguard.rejection import Reason, Rejection
 
+_PAYLOAD = msgspec.msgpack.Decoder(EmbedPayload)
 _RESULT = msgspec.msgpack.Decoder(EmbedResult)
 _ENCODER = msgspec.msgpack.Encoder()
 
 
-def token_bound(spec: ModelSpec) -> text.TokenBound:
-    """What the text modality needs of a model."""
-    return text.TokenBound(spec.max_tokens, spec.special_tokens, spec.token_expansion, spec.vocab)
+def token_bound(spec: ModelSpec, weights: text.TokenWeights = text.USUAL) -> text.TokenBound:
+    """What the text modality needs of a model; `weights`: its tokens per character, when they were measured."""
+    return text.TokenBound(spec.max_tokens, spec.special_tokens, spec.token_expansion, spec.vocab, weights)
+
+
+class EmbeddingMerger:
+    """Embedding jobs as one (see batch.Merger): alike in all but their inputs."""
+
+    def merge(self, payloads: Sequence[bytes]) -> bytes:
+        """See Merger."""
+        jobs = [_PAYLOAD.decode(payload) for payload in payloads]
+        inputs = [item for job in jobs for item in job.inputs]
+        return _ENCODER.encode(msgspec.structs.replace(jobs[0], inputs=inputs))
+
+    def split(self, payloads: Sequence[bytes], result: bytes) -> list[bytes]:
+        """See Merger."""
+        whole, found, start = _RESULT.decode(result), list[bytes](), 0
+        for payload in payloads:
+            end = start + len(_PAYLOAD.decode(payload).inputs)
+            found.append(_ENCODER.encode(EmbedResult(whole.vectors[start:end], whole.tokens[start:end])))
+            start = end
+        return found
 
 
 class Embedding:
     """Embedding requests for the models that are loaded (see endpoint.Endpoint)."""
 
     def __init__(
-        self, models: Mapping[str, ModelSpec], dialects: Mapping[str, Dialect], settings: text.TextSettings
+        self,
+        models: Mapping[str, ModelSpec],
+        dialects: Mapping[str, Dialect],
+        settings: text.TextSettings,
+        weights: Mapping[str, text.TokenWeights] | None = None,
     ) -> None:
         self._models = models
+        self._weights = weights or {}
         self._dialects = dialects
         self._settings = settings
 
@@ -46,7 +72,7 @@ class Embedding:
         task = self._dialects[dialect].parse_embed(raw.body, limits)
         if isinstance(task, Rejection):
             return task
-        spec = self._spec(task.model)
+        spec = find_model(self._models, Task.EMBED, task.model)
         if isinstance(spec, Rejection):
             return spec
         if task.dimensions is not None and task.dimensions != spec.dimensions:
@@ -54,7 +80,7 @@ class Embedding:
                 Reason.UNSUPPORTED_FIELD, "the model's vectors can't be shortened", "dimensions", limit=spec.dimensions,
                 seen=task.dimensions, accepted=f"{spec.dimensions}, or leave it out",
             )  # fmt: skip
-        bound = token_bound(spec)
+        bound = token_bound(spec, self._weights.get(spec.name, text.USUAL))
         rejection = text.check(task.inputs, self._settings, bound, task.field)
         if rejection is not None:
             return rejection
@@ -75,12 +101,13 @@ class Embedding:
             payload=_ENCODER.encode(payload),
             features=text.measure(task.inputs, bound),
             deadline=raw.deadline,
+            batch=_batch(payload),
         )
 
-    def _spec(self, name: str | None) -> ModelSpec | Rejection:
-        if name is None:
-            return next(iter(self._models.values()))
-        spec = self._models.get(name)
-        if spec is None:
-            return Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=", ".join(self._models))
-        return spec
+
+def _batch(payload: EmbedPayload) -> str:
+    """Single inputs that want the same of the model can be one job."""
+    if len(payload.inputs) != 1:
+        return ""
+    kind = "text" if isinstance(payload.inputs[0], str) else "ids"
+    return f"embed/{kind}/{payload.truncate:d}{payload.normalize:d}/{payload.encoding}"

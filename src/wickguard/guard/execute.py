@@ -25,7 +25,10 @@ async def execute(backend: Backend, grant: Grant, gone: asyncio.Future[None]) ->
 
     gone.add_done_callback(abandon)
     try:
-        return await backend.execute(Job(call.id, call.model, call.payload, grant.limits, grant.lane, grant.trial))
+        expected_s = grant.quote.expected.cpu_s
+        return await backend.execute(
+            Job(call.id, call.model, call.payload, grant.limits, grant.lane, grant.trial, expected_s, grant.company)
+        )
     except Exception:
         # The backend has broken its promise. The call still ends and is settled: a hold that is lost is lost for good.
         _LOG.exception("the backend raised while it ran %s", call.id)

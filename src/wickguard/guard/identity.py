@@ -108,6 +108,11 @@ class Identity:
         self._keys = load_keys(Path(settings.keys)) if settings.keys else {}
         self._proxies: tuple[Network, ...] = tuple(ipaddress.ip_network(text) for text in settings.trusted_proxies)
 
+    @property
+    def keys(self) -> int:
+        """Keys that are known."""
+        return len(self._keys)
+
     def identify(self, head: Head) -> Caller | Rejection:
         """The caller, or 401/403."""
         address = self._address(head)

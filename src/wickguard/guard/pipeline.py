@@ -89,6 +89,7 @@ class _Journey:
     caller: Caller | None = None
     call: Call | None = None
     body_bytes: int = 0
+    asked: events.Asked | None = None
 
 
 class Pipeline:
@@ -98,6 +99,15 @@ class Pipeline:
         self._stages = stages
         self._emit = emit
         self._work: set[asyncio.Task[Served]] = set()
+
+    @property
+    def stages(self) -> Stages:
+        """The stages that the next request meets."""
+        return self._stages
+
+    def adopt(self, stages: Stages) -> None:
+        """Other stages from the next request on; calls that wait or run end as they were admitted."""
+        self._stages = stages
 
     async def serve(self, request_id: str, route: Route, head: Head, receive: Receive) -> Served:
         """Answer one inference request. Never raises for anything that a caller did."""
@@ -170,6 +180,7 @@ class Pipeline:
         journey.stage = "admit"
         if journey.route.service is Service.QUOTE:
             return Served(None, call, quoted=(quote, stages.admission.prospect(call, quote)))
+        journey.asked = events.Asked(clock.utc(), call.deadline.remaining_s(clock.now()), quote, call.batch)
         gone = asyncio.get_running_loop().create_future()
         watcher = asyncio.create_task(_watch(receive, gone))
         try:
@@ -209,7 +220,7 @@ class Pipeline:
                 reason=rejection.reason, status=rejection.meaning.status, stage=journey.stage, detail=rejection.detail,
                 body_bytes=journey.body_bytes, elapsed_s=clock.now() - journey.started,
                 model=call.model if call else None, features=call.features.as_dict() if call else None,
-                limit=rejection.limit, seen=rejection.seen,
+                limit=rejection.limit, seen=rejection.seen, key_id=caller.key_id if caller else None, asked=journey.asked,
             )
         )  # fmt: skip
 
@@ -234,4 +245,6 @@ def _settled(
         wall_s=usage.wall_s, peak_bytes=usage.peak_bytes, outcome=outcome.kind, charged_s=receipt.charged_s,
         worker=outcome.worker, status=rejection.meaning.status if rejection else 200,
         reason=str(rejection.reason) if rejection else None, elapsed_s=clock.now() - journey.started,
+        body_bytes=journey.body_bytes, tokens=receipt.tokens, retryable=outcome.retryable, respawn_s=outcome.respawn_s,
+        asked=journey.asked,
     )  # fmt: skip

@@ -14,6 +14,8 @@ class Service(StrEnum):
     """What a route is for."""
 
     EMBED = "embed"
+    CLASSIFY = "classify"
+    FORECAST = "forecast"
     QUOTE = "quote"
     MODELS = "models"
     LIVE = "live"
@@ -37,14 +39,18 @@ class Route:
     @property
     def inference(self) -> bool:
         """Whether it takes a body and passes the pipeline."""
-        return self.service in (Service.EMBED, Service.QUOTE)
+        return self.service in (Service.EMBED, Service.CLASSIFY, Service.FORECAST, Service.QUOTE)
 
+
+PICTURES = (b"application/json", b"image/png", b"image/jpeg", b"image/webp")
 
 ROUTES: dict[str, Route] = {
     route.path: route
     for route in (
         Route("/v1/embeddings", "POST", Service.EMBED, "openai"),
         Route("/embed", "POST", Service.EMBED, "tei"),
+        Route("/v1/classify", "POST", Service.CLASSIFY, "openai", PICTURES),
+        Route("/v1/forecast", "POST", Service.FORECAST, "openai"),
         Route("/v1/quote", "POST", Service.QUOTE),
         Route("/v1/models", "GET", Service.MODELS, "openai"),
         Route("/health/live", "GET", Service.LIVE),

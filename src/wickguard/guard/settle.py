@@ -81,7 +81,7 @@ def settle(holds: Holds, grant: Grant, outcome: Outcome) -> tuple[Receipt, Rejec
         killed_s=_killed_s(outcome),
     )
     settlement = holds.release(grant, ending)
-    receipt = Receipt(grant.call.id, outcome.kind, settlement.charged_s, settlement.refunded_s)
+    receipt = Receipt(grant.call.id, outcome.kind, settlement.charged_s, settlement.refunded_s, ending.tokens)
     return receipt, explain(grant, outcome)
 
 

@@ -1,4 +1,4 @@
-"""`wickguard policy ...`: write, check, show and replay policies.
+"""`wickguard policy ...`: write, check and show policies.
 
 Decides what these commands print and with which code they end: 0, or 2 by a ConfigError that says what to do. Results go to
 stdout, so that they can be piped; advice and notes to stderr. It must not know how a server is made.
@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -25,8 +26,8 @@ from wickguard.policy.template import literal, template
 from wickguard.units import format_bytes
 
 
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """The sub-commands of `wickguard policy`."""
+def add_commands(parser: argparse.ArgumentParser) -> Any:
+    """The sub-commands of `wickguard policy`; returns where others can be added."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     init = commands.add_parser("init", help="write a complete policy file, every key explained and at its default")
     init.add_argument("file", nargs="?", type=Path, metavar="FILE", help="must not exist yet; stdout without it")
@@ -40,6 +41,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     show.set_defaults(run=show_policy)
     schema = commands.add_parser("schema", help="print the JSON Schema of policy files, for editors")
     schema.set_defaults(run=print_schema)
+    return commands
 
 
 def write_template(options: argparse.Namespace) -> int:
@@ -48,7 +50,7 @@ def write_template(options: argparse.Namespace) -> int:
         sys.stdout.write(template())
         return 0
     try:
-        with options.file.open("x") as file:
+        with options.file.open("x", encoding="utf-8") as file:
             file.write(template())
     except FileExistsError as error:
         raise ConfigError(f"{options.file} exists; choose another name, or look at it with `policy show`") from error

@@ -25,7 +25,7 @@ from wickguard.units import parse_bytes
 def load(path: Path) -> Policy:
     """The policy in `path`. Raises ConfigError."""
     try:
-        source = path.read_text()
+        source = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"the policy {path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

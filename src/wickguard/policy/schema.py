@@ -18,9 +18,13 @@ from msgspec import Meta
 from wickguard.control.gate import AdmissionSettings
 from wickguard.control.terms import QuotaPolicy, TenantSettings
 from wickguard.cost.analytic import PriceSettings
+from wickguard.cost.calibration import CalibrationSettings
+from wickguard.cost.learning import LearningSettings
 from wickguard.errors import SettingError
 from wickguard.guard.edge import EdgeSettings
 from wickguard.guard.identity import IdentitySettings
+from wickguard.modality.image import ImageSettings
+from wickguard.modality.series import SeriesSettings
 from wickguard.modality.text import TextSettings
 from wickguard.policy.agree import disagreements
 from wickguard.setting import check
@@ -79,7 +83,11 @@ class Policy:
     edge: EdgeSettings = field(default_factory=EdgeSettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     text: TextSettings = field(default_factory=TextSettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
+    series: SeriesSettings = field(default_factory=SeriesSettings)
     price: PriceSettings = field(default_factory=PriceSettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
+    learning: LearningSettings = field(default_factory=LearningSettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     quota: QuotaPolicy = field(default_factory=QuotaPolicy)
     workers: WorkerSettings = field(default_factory=WorkerSettings)

@@ -1,4 +1,4 @@
-"""The audit log: one JSON line per request that was settled or refused.
+"""The audit log: one JSON line per request that was settled or refused, and per policy that came into force.
 
 Who, what features, what was quoted, granted and used, how it ended and why; never a payload. Written by a thread of its own
 from a bounded queue, so that a slow disk costs lines (counted, and reported in the log itself) and never a request. The thread
@@ -49,8 +49,17 @@ class AuditSettings:
         check(self)
 
 
+# What is asked of an audit log: who was served or refused, and under which policy.
+_WRITTEN = (events.CallSettled, events.RequestRejected, events.PolicyInForce, events.PolicyReloaded)
+
+
+def is_written(event: events.Event) -> bool:
+    """Whether an event belongs into the log."""
+    return isinstance(event, _WRITTEN)
+
+
 class AuditLog:
-    """A listener that writes settled and refused requests."""
+    """A listener that writes settled and refused requests, and which policy was in force."""
 
     def __init__(self, settings: AuditSettings, on_drop: Callable[[int], None] = lambda count: None) -> None:
         self._settings = settings
@@ -68,7 +77,7 @@ class AuditLog:
 
     def __call__(self, event: events.Event) -> None:
         """Queue one event; never waits."""
-        if not isinstance(event, events.CallSettled | events.RequestRejected):
+        if not is_written(event):
             return
         if len(self._queue) >= self._settings.queue_lines:
             self._drop(1)

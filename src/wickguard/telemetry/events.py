@@ -8,6 +8,20 @@ from __future__ import annotations
 
 import msgspec
 
+from wickguard.records import Quote
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a call asked of admission; all that is needed to ask again, under another policy.
+
+    at: seconds since the epoch when it did. due_s: seconds from then to its deadline. batch: see records.Call.
+    """
+
+    at: float
+    due_s: float
+    quote: Quote
+    batch: str = ""
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Base of all events. `at` is seconds since the epoch, for logs."""
@@ -38,6 +52,8 @@ class RequestRejected(Event, frozen=True, kw_only=True):
     features: dict[str, int] | None = None
     limit: float | None = None
     seen: float | None = None
+    key_id: str | None = None
+    asked: Asked | None = None
 
 
 class CallAdmitted(Event, frozen=True, kw_only=True):
@@ -76,6 +92,11 @@ class CallSettled(Event, frozen=True, kw_only=True):
     status: int
     reason: str | None
     elapsed_s: float
+    body_bytes: int = 0
+    tokens: int = 0
+    retryable: bool = False
+    respawn_s: float = 0.0
+    asked: Asked | None = None
 
 
 class WorkerStarted(Event, frozen=True, kw_only=True):
@@ -112,6 +133,27 @@ class PriceDrifted(Event, frozen=True, kw_only=True):
 
     model: str
     feature_class: str
+
+
+class PolicyInForce(Event, frozen=True, kw_only=True):
+    """A policy is in force from now on, and this is what it means here: see assembly.Site."""
+
+    capacity: float
+    memory_bytes: int
+    slots: int
+    long_slots: int
+    dearest_s: float
+    median_s: float
+    tenants: int
+
+
+class PolicyReloaded(Event, frozen=True, kw_only=True):
+    """The server was asked to take over a changed policy. changed: keys that differ. refused: why nothing was taken over, or
+    None when all of it is in force.
+    """
+
+    changed: tuple[str, ...]
+    refused: str | None = None
 
 
 class AuditDropped(Event, frozen=True, kw_only=True):

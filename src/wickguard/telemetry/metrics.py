@@ -88,6 +88,9 @@ class Metrics:
             "wickguard_price_drifts_total", "Classes of calls found to cost more than their price.", ["model"],
             registry=registry,
         )  # fmt: skip
+        self.reloads = Counter(
+            "wickguard_policy_reloads_total", "Policies taken over or refused.", ["result"], registry=registry
+        )
         self.swarms = Counter(
             "wickguard_swarms_total", "Alarms that many unknown identities attack together.", registry=registry
         )
@@ -121,6 +124,11 @@ class Metrics:
                 self._settled(event)
             case events.CallAdmitted():
                 self.queued.labels(event.lane).observe(event.queued_s)
+            case _:
+                self._of_server(event)
+
+    def _of_server(self, event: events.Event) -> None:
+        match event:
             case events.WorkerStarted():
                 self.workers_started.labels(event.model, event.lane).inc()
             case events.WorkerEnded():
@@ -129,6 +137,8 @@ class Metrics:
                 self.supervision.labels(event.what).inc()
             case events.PriceDrifted():
                 self.drifts.labels(event.model).inc()
+            case events.PolicyReloaded():
+                self.reloads.labels("refused" if event.refused else "taken over").inc()
             case events.SwarmSeen():
                 self.swarms.inc()
             case events.AuditDropped():

@@ -18,12 +18,13 @@ import wickguard
 CONTROL_FD = 3
 _KEPT = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH")
 # One thread everywhere; one malloc arena, so that memory limits see one heap.
+COMPUTE_THREADS = 1
 _FIXED = {
     "TOKENIZERS_PARALLELISM": "false",
-    "RAYON_NUM_THREADS": "1",
-    "CANDLE_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
+    "RAYON_NUM_THREADS": str(COMPUTE_THREADS),
+    "CANDLE_NUM_THREADS": str(COMPUTE_THREADS),
+    "OMP_NUM_THREADS": str(COMPUTE_THREADS),
+    "OPENBLAS_NUM_THREADS": str(COMPUTE_THREADS),
     "MALLOC_ARENA_MAX": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }

@@ -63,9 +63,9 @@ def test_tenant_gets_half_when_its_plan_says_more() -> None:
 
 
 def test_dearest_call_fits_every_level_when_rates_are_small() -> None:
-    """A bucket is never shallower than 1.2 of the dearest call."""
+    """A bucket is never shallower than two of the dearest calls, and some change."""
     levels = LADDER.levels(Climber("ip:1.2.3.4", Trust.ANONYMOUS, address=V4))
-    assert min(level.limit.depth for level in levels) == pytest.approx(6.0)
+    assert min(level.limit.depth for level in levels) == pytest.approx(12.0)
 
 
 def test_counts_are_limited_when_the_plan_says_so() -> None:

@@ -43,6 +43,35 @@ def test_memory_says_what_never_fits_when_asked() -> None:
         MemoryReservation(0)
 
 
+def test_memory_is_left_for_others_when_one_tenant_has_its_share() -> None:
+    """Each has its own share; what is released can be held again."""
+    memory = MemoryReservation(100, tenant_share=0.5)
+    assert memory.share_bytes == 50
+    assert (memory.ever_fits(50), memory.ever_fits(51)) == (True, False)
+    assert memory.hold("a1", 50, "a")
+    assert not memory.fits(1, "a")
+    assert not memory.hold("a2", 1, "a")
+    assert memory.hold("b1", 50, "b")
+    memory.release("a1")
+    assert memory.hold("a2", 20, "a")
+    assert not memory.hold("a3", 31, "a")
+
+
+def test_memory_is_released_when_a_tenant_holds_nothing_twice() -> None:
+    """A hold of no bytes is a hold."""
+    memory = MemoryReservation(100, tenant_share=0.5)
+    assert memory.hold("a1", 0, "a")
+    assert memory.hold("a2", 0, "a")
+    assert (memory.release("a1"), memory.release("a2"), memory.held_bytes) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.1])
+def test_memory_refuses_when_the_share_makes_no_sense(share: float) -> None:
+    """At load."""
+    with pytest.raises(ConfigError):
+        MemoryReservation(100, share)
+
+
 def test_long_calls_leave_slots_when_they_have_taken_their_share() -> None:
     """Short ones may take everything, long ones only their part."""
     slots = Slots(3, 1)

@@ -28,7 +28,7 @@ def test_every_limit_is_a_level_when_a_plan_meets_the_ladder() -> None:
     ladder = Ladder(QuotaPolicy().ladder(cores=2.0, dearest_s=5.0, median_s=0.02))
     levels = ladder.levels(Climber("alice", Trust.ESTABLISHED), TenantSettings(0.5, 1, 0.5, 60, 600, 3).plan(2.0))
     assert {level.currency: level.limit for level in levels[1:]} == {
-        Currency.COMPUTE_S: Limit(0.5, 6.0),
+        Currency.COMPUTE_S: Limit(0.5, 12.0),
         Currency.REQUESTS: Limit(1.0, 60.0),
         Currency.TOKENS: Limit(10.0, 600.0),
         Currency.CALLS: Limit(0.0, 3.0),

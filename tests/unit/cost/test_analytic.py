@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from tests.fakes import MINILM, features_of
+from tests.fakes import BOUND, MINILM, features_of
 
-from wickguard.cost.analytic import F32, PriceSettings, activation_bytes, class_of, flops, quote
+from wickguard.cost.analytic import F32, PriceSettings, TextCost, activation_bytes, flops
+from wickguard.cost.quote import priced_analytically, quote
 from wickguard.errors import ConfigError
-from wickguard.records import Lane
+from wickguard.modality.text import measure
+from wickguard.records import Lane, Quote
 
 SPEED = 4e10
+
+
+def priced(*texts: str, speed: float = SPEED) -> Quote:
+    """The quote for these texts without a calibration."""
+    return quote(priced_analytically(MINILM, speed), features_of(*texts), PriceSettings())
 
 
 def test_operations_follow_the_shape_when_counted_by_hand() -> None:
@@ -28,21 +35,20 @@ def test_activations_hold_one_pass_when_a_batch_is_large() -> None:
 
 def test_a_call_is_long_when_it_is_expected_to_take_long() -> None:
     """A sentence is short; a batch of long texts is not."""
-    settings = PriceSettings()
-    assert quote(MINILM, features_of("hello"), SPEED, settings).lane is Lane.SHORT
-    assert quote(MINILM, features_of(*["word " * 600] * 16), SPEED, settings).lane is Lane.LONG
+    assert priced("hello").lane is Lane.SHORT
+    assert priced(*["word " * 600] * 16).lane is Lane.LONG
 
 
 def test_a_slow_machine_makes_a_call_dear_when_nothing_else_changes() -> None:
     """Ten times slower: the operations cost ten times as much."""
-    fast, slow = (quote(MINILM, features_of("word " * 600), speed, PriceSettings()) for speed in (SPEED, SPEED / 10))
+    fast, slow = (priced("word " * 600, speed=speed) for speed in (SPEED, SPEED / 10))
     assert slow.expected.cpu_s > 5 * fast.expected.cpu_s
 
 
 def test_grant_has_its_floor_when_a_call_is_tiny() -> None:
     """A grant below the kernel's timer tick would kill honest calls."""
-    settings = PriceSettings(floor_cpu_s=0.25)
-    found = quote(MINILM, features_of(""), SPEED, settings)
+    settings = PriceSettings()
+    found = priced("")
     assert (found.ceiling.cpu_s, found.ceiling.peak_bytes) == (0.25, settings.floor_bytes)
     assert found.expected.cpu_s > 0
 
@@ -64,7 +70,20 @@ def test_settings_are_refused_when_out_of_range(wrong: dict[str, float]) -> None
         PriceSettings(**wrong)  # type: ignore[arg-type]
 
 
-def test_class_is_the_power_of_two_when_features_are_measured() -> None:
-    """Sizes of about the same fail together, whatever the order of features."""
-    assert class_of({"tokens": 300, "inputs": 2}) == class_of({"inputs": 3, "tokens": 511}) == "inputs:2,tokens:9"
-    assert class_of({"tokens": 512}) != class_of({"tokens": 511})
+def test_basis_counts_the_work_when_features_are_known() -> None:
+    """Per call, input and byte, and the operations of products and attention in billions."""
+    features = features_of("a few words")
+    model = TextCost(MINILM, SPEED)
+    call, inputs, size, products, attention = model.basis(features)
+    assert (call, inputs, size) == (1, 1, 11)
+    assert products * 1e9 == pytest.approx(flops(MINILM, features.token_typical, 0))
+    assert attention * 1e9 == pytest.approx(flops(MINILM, 0, features.square_typical))
+    assert len(model.terms) == 5
+
+
+def test_texts_and_ids_are_of_two_kinds_when_they_are_priced() -> None:
+    """Of ids the tokens are known, of texts they are a guess."""
+    model = TextCost(MINILM, SPEED)
+    assert model.kind(features_of("hello")) == "text"
+    assert model.kind(measure([[1, 2, 3]], BOUND)) == "ids"
+    assert {"text", "ids"} == set(model.kinds)

@@ -210,3 +210,11 @@ def test_cost_does_not_grow_with_the_text_when_only_its_beginning_counts(minilm:
         engine.reset_peak()
         big.embed([text], truncate=True)
         assert engine.ledger().peak - base <= big.peak_bytes(512, 512)
+
+
+def test_shorter_texts_find_room_when_they_share_a_call_with_a_longer_one(minilm: Path) -> None:
+    """A shorter text is worked on in larger blocks, so it may need more scratch than the longest."""
+    big = engine.load(minilm)
+    for longest in (189, 266, 294, 340, 512):
+        together = big.embed([[2000] * (longest - 2), *([2000] * (longest - 2 - step) for step in range(1, 90, 4))])
+        assert together.tokens[0] == longest

@@ -74,7 +74,7 @@ def test_half_precision_is_converted_when_the_file_has_it(tiny: TinyModel) -> No
         ("vocab_size", 2**63, "BadWeights", "vocab_size"),
         ("hidden_act", "relu", "Unsupported", "hidden_act"),
         ("hidden_act", {"elu": 1}, "Unsupported", "hidden_act"),
-        ("model_type", "llama", "Unsupported", "model_type"),
+        ("model_type", "mamba", "Unsupported", "model_type"),
         ("model_type", None, "Unsupported", "model_type"),
         ("position_embedding_type", "relative_key", "Unsupported", "position_embedding_type"),
         ("is_decoder", True, "Unsupported", "is_decoder"),

@@ -199,13 +199,13 @@ def test_everybody_is_refused_when_the_queue_is_full() -> None:
 
 
 def test_a_call_is_refused_now_when_it_would_wait_past_its_deadline() -> None:
-    """Half of what runs, and its own backlog, are predicted before it queues."""
+    """What is left of what runs, and what goes first, are predicted before it queues."""
 
     async def scenario() -> None:
         gate = Gate()
         await granted(gate.ask(call_of("a", call_id="0"), quote_of(10.0)))
         found = await refused(gate.ask(call_of("b", call_id="1", tenant="key:b", deadline_at=1003.0), quote_of(0.1)))
-        assert (found.reason, found.seen) == (Reason.OVERLOADED, 5.0)
+        assert (found.reason, found.seen) == (Reason.OVERLOADED, 10.0)
 
     in_loop(scenario)
 

@@ -69,7 +69,7 @@ def test_error_names_both_keys_and_a_line_when_sections_disagree(text: str, line
             "[admission]\ntenant_memory_share = 0.01\n",
             "price.max_bytes is 1G, but a tenant may hold only .* on this machine",
         ),
-        ("[quota]\ncapacity = 2\nburst_s = 20\n", "quota.burst_s may have no effect: .* 72 compute-seconds"),
+        ("[quota]\ncapacity = 2\nburst_s = 20\n", "quota.burst_s may have no effect: .* 144 compute-seconds"),
         ("[quota]\ncapacity = 2\n[tenants.a]\nrate = 1.5\n", "tenants.a.rate is more than its share"),
     ],
 )

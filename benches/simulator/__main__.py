@@ -1,0 +1,5 @@
+"""Run the ablation."""
+
+from benches.simulator.ablation import main
+
+main()
