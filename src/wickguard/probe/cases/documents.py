@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from wickguard.probe.case import ANY_DIALECT, Case, Expect, Profile, Risk, Spelling, geometric
@@ -112,27 +113,32 @@ def _empty_inputs(target: Spelling) -> list[tuple[str, Request]]:
     return [*found, ("no fields", target.json(b"{}")), ("a list", target.json(b"[]")), ("null", target.json(b"null"))]
 
 
-def _same_overload(target: Spelling, size: int, chance: random.Random) -> Trace:
-    """The same inputs on every route: what one refuses, none may serve."""
-    inputs = [prose(size)]
-    steps = [Step(target.request(inputs), group="overload", label=target.path)]
+def _everywhere(target: Spelling, inputs: Sequence[str]) -> Trace:
+    steps = [Step(_whole(target.request(inputs)), group="everywhere", label=target.path)]
     for index, path in enumerate(target.aliases, 1):
-        steps.append(Step(target.on(path, inputs), at_s=0.05 * index, group="overload", label=path))
+        steps.append(Step(_whole(target.on(path, inputs)), at_s=0.05 * index, group="everywhere", label=path))
     return Trace(tuple(steps), note="the same inputs on each route of the target")
 
 
+def _whole(request: Request) -> Request:
+    # TEI cuts long texts off by default, which is no way around a limit on them.
+    if not request.path.endswith("/embed"):
+        return request
+    return replace(request, body=json.dumps(json.loads(request.body) | {"truncate": False}).encode())
+
+
+def _same_overload(target: Spelling, size: int, chance: random.Random) -> Trace:
+    """The same inputs on every route: what one refuses, none may serve."""
+    return _everywhere(target, [prose(size)])
+
+
 def _same_batch(target: Spelling, size: int, chance: random.Random) -> Trace:
-    inputs = ["quiet river"] * size
-    steps = [Step(target.request(inputs), group="batch", label=target.path)]
-    for index, path in enumerate(target.aliases, 1):
-        steps.append(Step(target.on(path, inputs), at_s=0.05 * index, group="batch", label=path))
-    return Trace(tuple(steps), note="the same batch on each route of the target")
+    return _everywhere(target, ["quiet river"] * size)
 
 
 def _small_everywhere(target: Spelling, size: int, chance: random.Random) -> Trace:
     """What no limit on sizes refuses: a rate limit that answers the first and not the second is none of this case's."""
-    trace = _same_overload(target, 16, chance)
-    return Trace(trace.steps, note="a small input on each route of the target")
+    return _everywhere(target, [prose(16)])
 
 
 _COUNTS = ("dimensions", "n", "top_k", "best_of", "max_tokens")
