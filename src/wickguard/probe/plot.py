@@ -16,7 +16,7 @@ from wickguard.probe.events import Point
 from wickguard.probe.fit import Family, Fit
 
 WIDTH, HEIGHT = 400, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 16, 14, 44
 _CURVE_STEPS = 60
 # Room for what lies at the edge, as a factor of the value.
 _MARGIN = 1.25
@@ -26,7 +26,10 @@ Say = Callable[[float], str]
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What is drawn. say_x, say_y: how a value is written at an axis. limit: a vertical line, None for none."""
+    """What is drawn. say_x, say_y: how a value is written at an axis. limit: a vertical line, None for none.
+
+    binary: the values are bytes, whose round numbers are powers of two.
+    """
 
     points: Sequence[Point]
     twin: Sequence[Point]
@@ -36,6 +39,7 @@ class Chart:
     say_x: Say
     say_y: Say
     limit: float | None = None
+    binary: bool = False
 
 
 class _Scale:
@@ -52,8 +56,11 @@ class _Scale:
         share = math.log(min(max(value, self.low), self.high) / self.low) / math.log(self.high / self.low)
         return round(self._start + share * (self._end - self._start), 1)
 
-    def ticks(self, most: int) -> list[float]:
-        """Round values inside, at most `most`: powers of ten, with twos and fives where there is room."""
+    def ticks(self, most: int, binary: bool = False) -> list[float]:
+        """Round values inside, at most `most`: powers of ten, with twos and fives where there is room, or of two."""
+        if binary:
+            powers = range(math.ceil(math.log2(self.low)), math.floor(math.log2(self.high)) + 1)
+            return [2.0**power for power in powers][:: max(1, -(-len(powers) // most))]
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         for steps in ((1, 2, 5), (1, 3), (1,)):
             found = [step * 10.0**power for power in range(first, last + 1) for step in steps]
@@ -84,7 +91,7 @@ def draw(chart: Chart) -> str:
 def _axes(chart: Chart, x: _Scale, y: _Scale) -> list[str]:
     right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
     found = []
-    for value in y.ticks(6):
+    for value in y.ticks(6, chart.binary):
         at = y(value)
         found.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at}" y2="{at}"/>')
         found.append(

@@ -193,7 +193,8 @@ def _figure(curve: CurveFitted, result: Result) -> str:
 def _plot(curve: CurveFitted, result: Result) -> str:
     name, say = _CHANNELS.get(curve.channel, (curve.channel, _plain))
     limit = next((item.limit for item in result.limits if _concerns(item, curve)), None)
-    return draw(Chart(curve.points, curve.twin, curve.fit, curve.feature, name, _plain, say, limit))
+    binary = say is format_bytes
+    return draw(Chart(curve.points, curve.twin, curve.fit, curve.feature, name, _plain, say, limit, binary))
 
 
 def _concerns(limit: LimitDerived, curve: CurveFitted) -> bool:
