@@ -27,7 +27,7 @@ from benches.report import RESULTS, Report, commit
 from wickguard.probe.case import Profile
 from wickguard.probe.cases import CATALOGUE
 from wickguard.probe.engine import Options, probe
-from wickguard.probe.finding import Finding, Severity
+from wickguard.probe.finding import Finding, Oracle, Severity
 from wickguard.probe.rails import HIGHEST_RISK, refuse_case
 from wickguard.probe.result import Result
 from wickguard.probe.target import Wanted
@@ -37,7 +37,7 @@ OUTCOMES = RESULTS / "probe.jsonl"
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """One run. findings: "case oracle" of those that count (for a twin: every one above a note). exponents: their fits'."""
+    """One run. findings: "case oracle" of those that count (for a twin: every one above a note). exponents: of the slopes."""
 
     name: str
     sound: bool
@@ -75,7 +75,7 @@ async def run(planted: Manifest, *, sound: bool, seed: int) -> Outcome:
         sound=sound,
         seed=seed,
         findings=tuple(f"{item.case} {item.oracle}" for item in counted),
-        exponents=tuple(round(item.fit.exponent, 3) for item in counted if item.fit is not None),
+        exponents=tuple(round(item.fit.exponent, 3) for item in counted if item.fit and item.oracle is Oracle.SLOPE),
         seconds=result.ended.seconds if result.ended else 0.0,
         ended=str(result.ended.reason) if result.ended else "cut off",
         commit=commit(),
