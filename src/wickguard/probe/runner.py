@@ -70,7 +70,7 @@ class Runner:
         suspicions = oracles.judge(case, series)
         confirmed: list[Suspicion] = []
         if suspicions and not series.down:
-            again = Series()
+            again = Series(floor_bytes=series.least_bytes)
             async for event in self._measure(case, again, tuple(series.sizes)):
                 yield event
             seen = {suspicion.oracle for suspicion in oracles.judge(case, again)}

@@ -295,7 +295,7 @@ CASES = (
     ),
     *(_counted(name) for name in _COUNTS),
     _json_case(
-        "N02", "Every different request leaves something behind", "requests", (100, 300),
+        "N02", "Every different request leaves something behind", "requests", (240,),
         attack=_distinct, twin=_same_again, oracles=frozenset({Oracle.MEMORY}), taxonomy=taxonomy("770 401"),
         expect=Expect(memory_floor_bytes=12 * MIB), severity=Severity.ERROR, fresh=True,
         remedy="bound every cache in bytes, and give back what a request held",
