@@ -74,7 +74,7 @@ attacks: install ## the attack suite alone
 	$(BIN)/python -m pytest tests/attacks -q
 
 bench: install ## print all tables; WRITE=--write commits them to benches/results
-	@for bench in engine kill overhead refusals goodput admission; do $(BIN)/python -m benches.$$bench $(WRITE); done
+	@for bench in engine kill overhead refusals goodput admission probe; do $(BIN)/python -m benches.$$bench $(WRITE); done
 
 lock: ## refresh the lock files (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o requirements.lock

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 class Manifest:
     """One defect. `name` is the module: `python -m tests.zoo.NAME --port P [--sound]`.
 
-    cases: ids of the catalogue (or "sweep") of which at least one must fail, by one of `oracles`: then the defect is named.
-    exponent: of cost over the swept size, where the defect has one. pattern: F1 to F9, the failure patterns seen in public.
-    path: the route to probe. may_crash: the defect kills the process (a supervisor starts it again).
+    cases: ids of the catalogue (or of sweeps, "sweep:FEATURE") of which at least one must fail by one of `oracles`: then the
+    defect is named. exponent: of cost over the swept size, where the defect has one. pattern: F1 to F9, the failure patterns
+    seen in public. path: the route to probe. may_crash: the defect kills the process (a supervisor starts it again).
     """
 
     name: str

@@ -114,7 +114,8 @@ class Case:
     id: as in research/attacks.md section 9. feature: what `size` counts ("inputs", "bytes of one word"). sizes: grown from
     the first, stopped at the first failure. attack, twin: size -> trace; the twin sends about the same bytes in harmless
     structure (None: the target's ordinary request is compared). profile: the least profile that runs it. pause_s: waited
-    after each trace. remedy: the check that is missing where it fails, in one sentence.
+    after each trace. fresh: each repeat is built from a seed of its own, for targets that remember what they have seen.
+    remedy: the check that is missing where it fails, in one sentence.
     """
 
     id: str
@@ -132,6 +133,7 @@ class Case:
     profile: Profile = Profile.SHORT
     remedy: str = ""
     pause_s: float = 0.0
+    fresh: bool = False
 
 
 ANY_DIALECT = frozenset({"openai", "tei", "oip", "openapi"})

@@ -26,6 +26,9 @@ from wickguard.probe.engine import Options, probe
 from wickguard.probe.events import EndReason, Event
 from wickguard.probe.finding import Severity
 from wickguard.probe.policy_out import write_policy
+from wickguard.probe.report_html import write_html
+from wickguard.probe.report_junit import write_junit
+from wickguard.probe.report_sarif import write_sarif
 from wickguard.probe.result import Result, Writer, read
 from wickguard.probe.target import DIALECTS, Wanted
 
@@ -98,7 +101,12 @@ async def _run(options: Options, listeners: list[Listener]) -> None:
 
 
 def _reports(options: argparse.Namespace) -> list[tuple[Path | None, Callable[[Result, TextIO], None]]]:
-    return [(options.policy, write_policy)]
+    return [
+        (options.policy, write_policy),
+        (options.html, write_html),
+        (options.sarif, write_sarif),
+        (options.junit, write_junit),
+    ]
 
 
 def _open(path: Path) -> TextIO:

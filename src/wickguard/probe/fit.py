@@ -22,8 +22,6 @@ _EXPONENTS = tuple(index / 40 for index in range(4, 201))
 _F90 = 4.0
 _HUBER = 1.5
 _ROUNDS = 6
-# The log residual of a curve that is zero where a cost was measured.
-_FAR = 10.0
 
 
 class Family(StrEnum):
@@ -234,19 +232,10 @@ def _solve(
     for _ in range(_ROUNDS):
         fixed, scale = _least_squares(values, ys, weights)
         residuals = [(y - fixed - scale * value) / y for value, y in zip(values, ys, strict=True)]
-        weights = _weights(residuals)
-    # Judged by logarithms: a relative residual can't exceed 1 below the curve, so a flat line would never look bad.
-    logs = [
-        math.log(y / (fixed + scale * value)) if fixed + scale * value > 0 else _FAR
-        for value, y in zip(values, ys, strict=True)
-    ]
-    loss = sum(weight * log * log for weight, log in zip(_weights(logs), logs, strict=True))
+        spread = max(sorted(abs(residual) for residual in residuals)[len(residuals) // 2] * 1.48, NOISE / 3)
+        weights = [min(1.0, _HUBER * spread / abs(residual)) if residual else 1.0 for residual in residuals]
+    loss = sum(weight * residual * residual for weight, residual in zip(weights, residuals, strict=True))
     return _Candidate(fixed, scale / top, loss, parameters)
-
-
-def _weights(residuals: Sequence[float]) -> list[float]:
-    spread = max(sorted(abs(residual) for residual in residuals)[len(residuals) // 2] * 1.48, NOISE / 3)
-    return [min(1.0, _HUBER * spread / abs(residual)) if residual else 1.0 for residual in residuals]
 
 
 def _least_squares(values: Sequence[float], ys: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
@@ -269,9 +258,9 @@ def _least_squares(values: Sequence[float], ys: Sequence[float], weights: Sequen
 
 
 def _aicc(candidate: _Candidate, points: int, noise: float) -> float:
-    # Few points and many parameters: beyond what they can decide, a family is out of the question.
-    parameters, freedom = candidate.parameters, points - candidate.parameters - 1
-    if not math.isfinite(candidate.loss) or (freedom <= 0 and parameters > 2):
-        return math.inf
-    correction = 2 * parameters * (parameters + 1) / max(1, freedom)
+    # The noise is given, not fitted: it is no parameter. (Counted as one, six points would never be a power.)
+    parameters = candidate.parameters
+    if points - parameters - 1 <= 0 or not math.isfinite(candidate.loss):
+        return math.inf if candidate.parameters > 2 else points * math.log(candidate.loss / points + noise**2)
+    correction = 2 * parameters * (parameters + 1) / (points - parameters - 1)
     return points * math.log(candidate.loss / points + noise**2) + 2 * parameters + correction

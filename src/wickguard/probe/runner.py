@@ -57,8 +57,8 @@ class Runner:
         self._observer = observer
         self._seed = seed
         self._case_s = case_s
+        self._built = 0
         self._limits = observer.allowance.limits
-        self._rounds = 0
 
     async def run(self, case: Case) -> AsyncIterator[Event]:
         """Everything that happens while `case` runs. Raises RunOver when the run must end; the case is then unfinished."""
@@ -70,7 +70,7 @@ class Runner:
         suspicions = oracles.judge(case, series)
         confirmed: list[Suspicion] = []
         if suspicions and not series.down:
-            again = Series()
+            again = Series(floor_bytes=series.least_bytes)
             async for event in self._measure(case, again, tuple(series.sizes)):
                 yield event
             seen = {suspicion.oracle for suspicion in oracles.judge(case, again)}
@@ -132,8 +132,7 @@ class Runner:
             if latest.timed_out or latest.latency_s > self._limits.stop_s:
                 series.stopped = f"stopped at {size}: one request took {latest.latency_s:.1f} s"
                 return
-            # What is refused from the first size on is a case about refusals: their cost is its curve.
-            if refused >= _REFUSED_SIZES and series.accepted and not case.oracles & _OF_REFUSALS:
+            if refused >= _REFUSED_SIZES and not case.oracles & _OF_REFUSALS:
                 series.stopped = f"refused from {size} on"
                 return
             if now() - began > self._case_s:
@@ -143,10 +142,8 @@ class Runner:
     async def _both(self, case: Case, series: Series, size: int) -> AsyncIterator[Event]:
         """The twin, the attack, a control: one more repeat of `size`."""
         await self._check_allowance()
+        attack, twin = self._traces(case, size)
         memory = Oracle.MEMORY in case.oracles
-        # What is kept for each different request shows only when repeats differ.
-        self._rounds += memory
-        attack, twin = self._traces(case, size, self._rounds if memory else 0)
         calm = await self._unlimited(twin, memory)
         if calm is None:
             series.limited = True
@@ -154,6 +151,10 @@ class Runner:
         series.twin.setdefault(size, []).append(calm)
         yield self._sampled(case, Arm.TWIN, size, calm)
         observed = await self._observer.observe(attack, memory)
+        if len(attack.steps) == 1 and (wait_s := _asked_to_wait_s(observed)):
+            # The twin may have used up what the target's own rate limit allows; told twice, it is about this request.
+            await asyncio.sleep(min(_MOST_WAIT_S, wait_s))
+            observed = await self._observer.observe(attack, memory)
         await asyncio.sleep(case.pause_s)
         series.attack.setdefault(size, []).append(observed)
         yield self._sampled(case, Arm.ATTACK, size, observed)
@@ -167,8 +168,7 @@ class Runner:
             observed = await self._observer.observe(twin, memory)
             if observed.status not in (429, 503):
                 return observed
-            waits = [answer.headers.get("retry-after", "1") for answer in observed.answers]
-            await asyncio.sleep(min(_MOST_WAIT_S, max(float(wait) if wait.isdigit() else 1.0 for wait in waits)))
+            await asyncio.sleep(min(_MOST_WAIT_S, _asked_to_wait_s(observed) or 1.0))
         return None
 
     async def _well(self, observed: Observation) -> bool:
@@ -200,13 +200,16 @@ class Runner:
             not latest.timed_out and latest.latency_s <= self._limits.stop_s and longest + case.pause_s < _LONG_TRACE_S
         )
 
-    def _traces(self, case: Case, size: int, turn: int = 0) -> tuple[Trace, Trace]:
-        # The same bytes whenever a size is built: repeats repeat, and a witness can be made again from the seed.
+    def _traces(self, case: Case, size: int) -> tuple[Trace, Trace]:
+        # The same bytes whenever a size is built: repeats repeat, and a witness can be made again from the seed. A fresh
+        # case is counted on, so that the target has not seen its requests before.
         spelling = self._observer.target.spelling
-        attack = case.attack(spelling, size, random.Random(f"{self._seed}:{case.id}:{size}" + f":{turn}" * (turn > 0)))
+        self._built += case.fresh
+        seed = f"{self._seed}:{case.id}:{size}" + (f":{self._built}" if case.fresh else "")
+        attack = case.attack(spelling, size, random.Random(seed))
         if case.twin is None:
             return attack, single(spelling.request(("the river was quiet",)))
-        return attack, case.twin(spelling, size, random.Random(f"{self._seed}:{case.id}:{size}:twin"))
+        return attack, case.twin(spelling, size, random.Random(f"{seed}:twin"))
 
     def _at(self) -> float:
         return round(now() - self._observer.allowance.began, 4)
@@ -275,6 +278,12 @@ class Runner:
             excerpt="".join(letter if letter.isprintable() else "?" for letter in text),
             effect=suspicion.measured if suspicion.unit == "times" else None,
         )
+
+
+def _asked_to_wait_s(observed: Observation) -> float:
+    """The longest Retry-After among refusals that a rate limit or an overload may have caused; 0 when there is none."""
+    waits = [answer.headers.get("retry-after", "") for answer in observed.answers if answer.status in (429, 503)]
+    return max((float(wait) for wait in waits if wait.isdigit()), default=0.0)
 
 
 def pool(first: Series, second: Series) -> Series:

@@ -60,7 +60,10 @@ class Storm:
 
 @dataclass(slots=True)
 class Series:
-    """All observations of one case. stopped: why it did not grow further, "" when it reached its last size."""
+    """All observations of one case. stopped: why it did not grow further, "" when it reached its last size.
+
+    floor_bytes: the target's memory before an earlier series of the same case, None when this is the first.
+    """
 
     attack: dict[int, list[Observation]] = field(default_factory=dict)
     twin: dict[int, list[Observation]] = field(default_factory=dict)
@@ -68,11 +71,18 @@ class Series:
     stopped: str = ""
     limited: bool = False
     down: bool = False
+    floor_bytes: int | None = None
 
     @property
     def sizes(self) -> list[int]:
         """Sizes that were reached, ascending."""
         return sorted(self.attack)
+
+    @property
+    def least_bytes(self) -> int | None:
+        """The target's memory before any of the attacks; None where there is no channel."""
+        before = [item.memory.before for items in self.attack.values() for item in items if item.memory]
+        return min(before + ([self.floor_bytes] if self.floor_bytes is not None else []), default=None)
 
     @property
     def accepted(self) -> list[int]:

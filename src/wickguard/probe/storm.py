@@ -18,16 +18,28 @@ from wickguard.probe.trace import Trace
 CANARIES_PER_S = 8.0
 ATTACKS_PER_S = 2.0
 _MOST_AT_ONCE = 2
+# Before a storm: so many ordinary requests answered in a row, so far apart, and the longest to wait for it.
+_CALM_CONTROLS, _CALM_GAP_S, _CALM_S = 5, 0.1, 20.0
 
 
 async def raise_storm(observer: Observer, size: int, attack: Trace, twin: Trace) -> Storm:
     """Quiet, beside the twin, beside the attack, and after it; each as long as the limits say."""
     length_s = observer.allowance.limits.storm_s
+    await _calm(observer)
     quiet = await _window(observer, None, length_s)
     beside_twin = await _window(observer, twin, length_s)
     beside_attack = await _window(observer, attack, length_s)
     after = await _window(observer, None, length_s)
     return Storm(size, quiet, beside_twin, beside_attack, after)
+
+
+async def _calm(observer: Observer) -> None:
+    # What earlier traces left behind would make the quiet window as bad as the attack, and hide it.
+    until, well = now() + _CALM_S, 0
+    while well < _CALM_CONTROLS and now() < until:
+        answer = await observer.control()
+        well = well + 1 if answer.ok else 0
+        await asyncio.sleep(_CALM_GAP_S)
 
 
 async def _window(observer: Observer, trace: Trace | None, length_s: float) -> Window:

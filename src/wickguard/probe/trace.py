@@ -53,8 +53,8 @@ class Step:
     connection: steps of one number share a connection and go out in order; 0 means a connection of its own.
     group: steps of one group are the same request in other clothes and must get the same verdict (EQUIVALENCE).
     label: how the step is called in evidence ("gzip", "/embed", "after the spray"). hold_s: how long an unread or
-    unfinished connection is kept before it is given up. measured: whether its latency counts as the trace's cost.
-    complete: False when the request is left unfinished on purpose.
+    unfinished connection is kept before it is given up, and how long after its last byte a client hangs up. measured:
+    whether its latency counts as the trace's cost. complete: False when the request is left unfinished on purpose.
     """
 
     request: Request

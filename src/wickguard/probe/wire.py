@@ -148,6 +148,8 @@ class Connection:
         try:
             if step.reading is Reading.HANG_UP:
                 await writing
+                # A while after the last byte, so that the target has begun.
+                await asyncio.sleep(step.hold_s)
                 answer.latency_s = now() - first
                 return
             if step.reading is Reading.NOTHING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from wickguard.probe.case import ANY_DIALECT, Case, Expect, Profile, Risk, Spelling, geometric
@@ -112,21 +113,32 @@ def _empty_inputs(target: Spelling) -> list[tuple[str, Request]]:
     return [*found, ("no fields", target.json(b"{}")), ("a list", target.json(b"[]")), ("null", target.json(b"null"))]
 
 
-def _same_overload(target: Spelling, size: int, chance: random.Random) -> Trace:
-    """The same inputs on every route: what one refuses, none may serve."""
-    inputs = [prose(size)]
-    steps = [Step(target.request(inputs), group="overload", label=target.path)]
+def _everywhere(target: Spelling, inputs: Sequence[str]) -> Trace:
+    steps = [Step(_whole(target.request(inputs)), group="everywhere", label=target.path)]
     for index, path in enumerate(target.aliases, 1):
-        steps.append(Step(target.on(path, inputs), at_s=0.05 * index, group="overload", label=path))
+        steps.append(Step(_whole(target.on(path, inputs)), at_s=0.05 * index, group="everywhere", label=path))
     return Trace(tuple(steps), note="the same inputs on each route of the target")
 
 
+def _whole(request: Request) -> Request:
+    # TEI cuts long texts off by default, which is no way around a limit on them.
+    if not request.path.endswith("/embed"):
+        return request
+    return replace(request, body=json.dumps(json.loads(request.body) | {"truncate": False}).encode())
+
+
+def _same_overload(target: Spelling, size: int, chance: random.Random) -> Trace:
+    """The same inputs on every route: what one refuses, none may serve."""
+    return _everywhere(target, [prose(size)])
+
+
 def _same_batch(target: Spelling, size: int, chance: random.Random) -> Trace:
-    inputs = ["quiet river"] * size
-    steps = [Step(target.request(inputs), group="batch", label=target.path)]
-    for index, path in enumerate(target.aliases, 1):
-        steps.append(Step(target.on(path, inputs), at_s=0.05 * index, group="batch", label=path))
-    return Trace(tuple(steps), note="the same batch on each route of the target")
+    return _everywhere(target, ["quiet river"] * size)
+
+
+def _small_everywhere(target: Spelling, size: int, chance: random.Random) -> Trace:
+    """What no limit on sizes refuses: a rate limit that answers the first and not the second is none of this case's."""
+    return _everywhere(target, [prose(16)])
 
 
 _COUNTS = ("dimensions", "n", "top_k", "best_of", "max_tokens")
@@ -211,10 +223,10 @@ CASES = (
         remedy="refuse at the first unknown field",
     ),
     _json_case(
-        "J05", "Integers that collide are put in a set or a map", "integers", geometric(400, 12_000, 6),
+        "J05", "Integers that collide are put in a set or a map", "integers", geometric(400, 8000, 8),
         attack=values(_colliding), twin=values(_scattered), dialects=frozenset({"openai", "oip"}),
-        oracles=frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.STALL}), taxonomy=taxonomy("407"), severity=Severity.ERROR,
-        remedy="check the range of an integer while parsing, before it is hashed",
+        oracles=frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.STALL, Oracle.EARLY}), taxonomy=taxonomy("407"),
+        severity=Severity.ERROR, remedy="check the range of an integer while parsing, before it is hashed",
     ),
     _json_case(
         "J06", "Numbers of any length are converted", "digits", geometric(100, 100_000, 4),
@@ -273,24 +285,24 @@ CASES = (
     ),
     _json_case(
         "J17", "What one route refuses, another serves", "bytes of one input", geometric(4 * KIB, MIB, 5),
-        attack=_same_overload, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT | {"openapi"},
+        attack=_same_overload, twin=_small_everywhere, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT | {"openapi"},
         severity=Severity.ERROR, remedy="put the limits in front of all routes, not into one of them",
     ),
     _json_case(
         "J17.batch", "A batch that one route refuses, another serves", "inputs", geometric(16, 1024, 4),
-        attack=_same_batch, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT | {"openapi"},
+        attack=_same_batch, twin=_small_everywhere, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT | {"openapi"},
         severity=Severity.ERROR, remedy="put the limits in front of all routes, not into one of them",
     ),
     *(_counted(name) for name in _COUNTS),
     _json_case(
-        "N02", "Every different request leaves something behind", "requests", (100, 300),
+        "N02", "Every different request leaves something behind", "requests", (240,),
         attack=_distinct, twin=_same_again, oracles=frozenset({Oracle.MEMORY}), taxonomy=taxonomy("770 401"),
-        expect=Expect(memory_floor_bytes=12 * MIB), severity=Severity.ERROR,
+        expect=Expect(memory_floor_bytes=12 * MIB), severity=Severity.ERROR, fresh=True,
         remedy="bound every cache in bytes, and give back what a request held",
     ),
     _json_case(
         "T01", "Inputs beyond the limit are read and computed before they are refused", "bytes of one input",
-        geometric(8 * KIB, 2 * MIB, 6),
+        geometric(8 * KIB, 3 * MIB // 2, 6),
         attack=texts(lambda n: [prose(n)]), oracles=frozenset({Oracle.EARLY, Oracle.RETRY, Oracle.STATUS, Oracle.STALL}),
         dialects=TEXT, taxonomy=taxonomy("L T34.1 770 408"), remedy="check sizes before tokenising, and refuse with 413 or 422",
     ),

@@ -303,6 +303,7 @@ CASES = (
         twin=None,
         oracles=frozenset({Oracle.LIVENESS, Oracle.STATUS}),
         taxonomy=taxonomy("20 755"),
+        expect=Expect(statuses=REFUSED),
         remedy="answer 400 and close",
     ),
 )

@@ -1,12 +1,14 @@
 """Cases of identity and of the guard itself: whether limits can be walked around, forgotten or turned against the server.
 
-E ids of research/attacks.md section 9. Bounds: 500 requests a second for two seconds. These work on limiters that exist;
+E ids of research/attacks.md section 9. Bounds: 500 requests a second for four seconds. These work on limiters that exist;
 where there is none, they find nothing.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 
 from wickguard.probe.case import ANY_DIALECT, Case, Expect, Profile, Risk, Spelling
 from wickguard.probe.cases.payload import SERVED_OR_REFUSED, taxonomy
@@ -16,59 +18,52 @@ from wickguard.probe.trace import Request, Step, Trace
 # Of sprayed identities, and of a burst.
 RATE_PER_S = 500.0
 IDENTITIES_PER_REQUEST = 10
+CONNECTIONS = 16
 
 
 def _as_caller(request: Request, key: str) -> Request:
     return Request(request.method, request.path, (("Authorization", f"Bearer {key}"),), request.body)
 
 
-def _burst(request: Request, start_s: float, size: int, labels: dict[int, str]) -> list[Step]:
-    return [
-        Step(
-            request,
-            at_s=start_s + index / RATE_PER_S,
-            connection=1 + index % 8,
-            measured=index in labels,
-            group="a debt" if index in labels else "",
-            label=labels.get(index, "burst"),
-        )
-        for index in range(size)
+def _row(requests: Sequence[Request], start_s: float, label: str, measured: str = "") -> list[Step]:
+    """One request after another at RATE_PER_S, on the same connections as every row, so that rows follow one another even
+    where the target is slower than that. measured: how the last one is called; it is compared with those of other rows."""
+    steps = [
+        Step(request, start_s + index / RATE_PER_S, 1 + index % CONNECTIONS, label=label, measured=False)
+        for index, request in enumerate(requests)
     ]
+    if measured:
+        steps[-1] = replace(steps[-1], label=measured, group="a debt", measured=True)
+    return steps
 
 
 def _spray(target: Spelling, size: int, chance: random.Random) -> Trace:
-    """A caller uses up its limit, waits, and is refused at half a burst; after a spray of others it must not get a whole one.
+    """A caller uses up its limit; is refused at half a burst after a row of requests of one other caller; and must not get
+    a whole burst after the same row under as many names.
 
-    The wait and the spray take equally long. What leaks away meanwhile is less than half a burst (or the first measured
-    request is served, and nothing can be said), so a whole burst that is served afterwards was forgiven, not earned.
+    Both rows take equally long. What leaks away meanwhile is less than half a burst (or the first measured request is
+    served, and nothing can be said), so a whole burst that is served afterwards was forgiven, not earned.
     """
     salt = f"wickguard-probe-{chance.getrandbits(48):x}"
     plain = target.request(["quiet river"])
-    debtor = _as_caller(plain, f"{salt}-debtor")
-    others = IDENTITIES_PER_REQUEST * size
-    pause_s = others / RATE_PER_S
-    steps = _burst(debtor, 0.0, 4 * size, {})
-    again_s = 4 * size / RATE_PER_S + pause_s
-    steps += _burst(debtor, again_s, size // 2, {size // 2 - 1: "before the spray"})
-    spray_s = again_s + size / RATE_PER_S
-    steps += [
-        Step(
-            _as_caller(plain, f"{salt}-{index}"),
-            at_s=spray_s + index / RATE_PER_S,
-            connection=10 + index % 16,
-            measured=False,
-            label="spray",
-        )
-        for index in range(others)
+    debtor, count = _as_caller(plain, f"{salt}-debtor"), IDENTITIES_PER_REQUEST * size
+    rows = [
+        ([debtor] * (4 * size), "using up", ""),
+        ([_as_caller(plain, f"{salt}-other")] * count, "one other", ""),
+        ([debtor] * (size // 2), "burst", "before the spray"),
+        ([_as_caller(plain, f"{salt}-{index}") for index in range(count)], "spray", ""),
+        ([debtor] * size, "burst", "after the spray"),
     ]
-    steps += _burst(debtor, spray_s + pause_s, size, {size - 1: "after the spray"})
+    steps: list[Step] = []
+    for requests, label, measured in rows:
+        steps += _row(requests, len(steps) / RATE_PER_S, label, measured)
     return Trace(tuple(steps), note="a debtor before and after other identities were sprayed")
 
 
 def _forwarded(target: Spelling, size: int, chance: random.Random) -> Trace:
     """A burst that meets the limit, and the same burst under as many forged addresses."""
     plain = target.request(["quiet river"])
-    steps = _burst(plain, 0.0, size, {})
+    steps = _row([plain] * size, 0.0, "burst")
     steps.append(Step(plain, at_s=size / RATE_PER_S, group="an address", label="as itself"))
     forged = Request(
         plain.method, plain.path, (("X-Forwarded-For", f"198.51.100.{chance.randrange(1, 255)}"),), plain.body
@@ -101,7 +96,7 @@ CASES = (
         risk=Risk.HEAVY,
         dialects=ANY_DIALECT,
         feature="requests in a burst",
-        sizes=(24, 48, 96),
+        sizes=(24, 40, 64),
         attack=_spray,
         twin=None,
         oracles=frozenset({Oracle.EQUIVALENCE, Oracle.MEMORY}),
@@ -111,5 +106,6 @@ CASES = (
         profile=Profile.STANDARD,
         remedy="never evict a debt; let identities without room share one limit, and start unseen ones nearly empty",
         pause_s=1.0,
+        fresh=True,
     ),
 )

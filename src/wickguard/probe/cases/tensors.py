@@ -137,12 +137,12 @@ CASES = (
     ),
     _tensor_case(
         "R10", "Rows of a tensor cost more than their number", _rows, oracles=_GROWTH, risk=Risk.LIGHT, feature="rows",
-        sizes=geometric(16, 4000, 6), expect=_SPARE, taxonomy=taxonomy("405 770"), severity=Severity.ERROR,
+        sizes=geometric(32, 2500, 9), expect=_SPARE, taxonomy=taxonomy("405 770"), severity=Severity.ERROR,
         remedy="bound the rows of a request by what they cost together",
     ),
     _tensor_case(
         "I13", "Boxes that don't overlap are each compared with all others", _spread_rows, twin=None, oracles=_GROWTH,
-        risk=Risk.LIGHT, feature="rows without overlap", sizes=geometric(16, 4000, 6), expect=_SPARE,
+        risk=Risk.LIGHT, feature="rows without overlap", sizes=geometric(32, 2500, 9), expect=_SPARE,
         taxonomy=taxonomy("407"), severity=Severity.ERROR, remedy="take the best few hundred before comparing",
     ),
     _tensor_case(

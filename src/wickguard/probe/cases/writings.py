@@ -18,6 +18,7 @@ from wickguard.units import KIB
 _WORDS = texts(lambda n: [prose(n)])
 _SHAPE = frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.STALL, Oracle.LIVENESS})
 _BYTES = "bytes of the text"
+_SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 _DOUBLING = (8, 10, 12, 14, 16, 18, 20, 22, 24)
 
 
@@ -41,7 +42,7 @@ def _run(
         risk=Risk.LIGHT,
         dialects=TEXT,
         feature=_BYTES,
-        sizes=sizes or geometric(256, 16 * KIB, 7),
+        sizes=sizes or geometric(256, 16 * KIB, 9),
         attack=make,
         twin=_WORDS,
         oracles=_SHAPE,
@@ -114,7 +115,7 @@ CASES = (
     ),
     Case(
         id="T11", title="One long input makes all short ones of a batch as dear as itself", risk=Risk.LIGHT, dialects=TEXT,
-        feature="inputs, the first 256 bytes long for each of them", sizes=geometric(4, 64, 6), attack=_padded, twin=_even,
+        feature="inputs, the first 256 bytes long for each of them", sizes=_SIDES, attack=_padded, twin=_even,
         oracles=frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.MEMORY}), taxonomy=taxonomy("L 405 770"),
         severity=Severity.ERROR, expect=Expect(statuses=SERVED_OR_REFUSED),
         remedy="price a batch at count x longest, or sort and split it instead of padding",

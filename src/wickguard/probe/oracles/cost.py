@@ -16,8 +16,10 @@ from wickguard.units import KIB, format_bytes, format_seconds
 # By so much the lower end of an exponent's interval may stay below the bound that the exponent itself exceeds.
 _INTERVAL = 0.15
 _FEWEST_SIZES = 4
-_EXPLAINED = 0.4
+_EXPLAINED = 0.25
 _CLIFF = 3.0
+# Of the delays of repeated ordinary requests, the one that counts as the machine's noise, and how far above it an effect is.
+_UNUSUAL, _NOISES = 0.8, 3.0
 _AMPLIFIED_BYTES = 64 * KIB
 
 
@@ -26,12 +28,25 @@ def cost_reader(series: Series) -> Reader:
 
     The answers' own are best, then the process tree's or /metrics'; a server that sleeps or waits shows in latency alone.
     """
-    observations = [item for items in series.attack.values() for item in items if item.accepted]
+    observations = [item for size in comparable(series) for item in series.attack[size]]
     if observations and all(item.exact for item in observations):
         return cpu
-    slowest = max(observations, key=lambda item: item.latency_s, default=None)
-    explained = slowest is not None and (slowest.cpu_s or 0.0) > _EXPLAINED * slowest.latency_s
+    # The quickest of the largest: on a busy machine latency is mostly waiting for the processor.
+    largest = min(series.attack[comparable(series)[-1]], key=lambda item: item.latency_s) if observations else None
+    explained = largest is not None and (largest.cpu_s or 0.0) > _EXPLAINED * largest.latency_s
     return tree_cpu if explained and all(item.cpu_s is not None for item in observations) else latency
+
+
+def matters_s(series: Series, read: Reader) -> float:
+    """The least difference that is worth a word: of latencies, several times what the machine did to ordinary requests."""
+    if read is not latency:
+        return MATTERS_S
+    waited = []
+    for items in series.twin.values():
+        least = min(item.latency_s for item in items)
+        waited += [item.latency_s - least for item in items if len(items) > 1]
+    usual = sorted(waited)[int(_UNUSUAL * len(waited))] if waited else 0.0
+    return max(MATTERS_S, _NOISES * usual)
 
 
 def comparable(series: Series) -> list[int]:
@@ -49,16 +64,21 @@ def curve(series: Series, read: Reader) -> Fit | None:
 
 
 def slope(case: Case, series: Series) -> Suspicion | None:
-    """Cost grows faster than the case allows."""
-    read = cost_reader(series)
+    """Cost grows faster than the case allows: in CPU time, which a busy machine does not distort, or in what costs most."""
+    return _steep(case, series, tree_cpu) or _steep(case, series, cost_reader(series))
+
+
+def _steep(case: Case, series: Series, read: Reader) -> Suspicion | None:
     found = curve(series, read)
     points = series.points(comparable(series), read)
-    if found is None or points[-1].value - points[0].value < MATTERS_S:
+    if found is None or points[-1].value - points[0].value < matters_s(series, read):
         return None
     steep = found.exponent > case.expect.exponent and found.low > case.expect.exponent - _INTERVAL
     explosive = found.family is Family.EXPONENTIAL and points[-1].value > 8 * points[0].value
+    # Where a line explains the points best, the exponent of a power through them is that of their noise.
+    mild = case.expect.exponent >= 1 and found.family in (Family.LINEAR, Family.N_LOG_N)
     # A cliff is another oracle's; the exponent of a power through it means nothing.
-    if found.family is Family.CLIFF or not (steep or explosive):
+    if mild or found.family is Family.CLIFF or not (steep or explosive):
         return None
     evidence: tuple[str, ...] = (
         f"cost grows as {found.describe()} in {case.feature}",
@@ -86,7 +106,7 @@ def cliff(case: Case, series: Series) -> Suspicion | None:
         mirrored = twin.get(before.size, 0) > 0 and twin.get(at.size, 0) / twin[before.size] > jump * expected / 2
         if (
             jump > _CLIFF
-            and at.value - before.value > MATTERS_S
+            and at.value - before.value > matters_s(series, read)
             and not mirrored
             and (worst is None or jump > worst[0])
         ):
@@ -117,7 +137,7 @@ def twin(case: Case, series: Series) -> Suspicion | None:
         # What the target counts as tokens it can charge: only cost beyond its own count is amplification.
         counted = (series.least(size, tokens) or 0.0) / max(1.0, series.median(size, tokens, twin=True) or 0.0)
         ratio = mine / max(theirs, 1e-4) / max(1.0, counted if series.least(size, tokens) else 1.0)
-        if ratio > case.expect.twin_ratio and mine - theirs > MATTERS_S:
+        if ratio > case.expect.twin_ratio and mine - theirs > matters_s(series, read):
             evidence = (
                 f"{format_seconds(mine)} against {format_seconds(theirs)} for a benign request of about the same bytes "
                 f"({series.attack[size][0].trace.payload_bytes} B), at {size} of {case.feature}",

@@ -19,15 +19,14 @@ def memory(case: Case, series: Series) -> Suspicion | None:
 
 
 def _burst(case: Case, series: Series) -> Suspicion | None:
-    firsts = [items[0].memory.before for items in series.attack.values() if items[0].memory]
-    base = min(firsts, default=0)
+    base = series.least_bytes or 0
     for size in reversed(series.sizes):
         observed = [item for item in series.attack[size] if item.memory is not None]
         told = series.least(size, told_peak)
         if not observed and told is None:
             continue
         sent = series.attack[size][0].trace.payload_bytes
-        # Against the least so far: what an earlier repeat took and did not give back is growth all the same.
+        # Against the least so far: what an earlier trace took and did not give back is growth all the same.
         mine = told if not observed else float(max(item.memory.peak for item in observed if item.memory) - base)
         theirs = series.median(size, growth if observed else told_peak, twin=True) or 0.0
         allowed = case.expect.memory_floor_bytes + case.expect.bytes_per_byte * sent

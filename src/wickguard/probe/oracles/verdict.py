@@ -7,11 +7,12 @@ from wickguard.probe.finding import Oracle
 from wickguard.probe.observe import Observation
 from wickguard.probe.oracles.suspicion import MATTERS_S, Suspicion
 from wickguard.probe.series import Series, latency
-from wickguard.probe.trace import Step
+from wickguard.probe.trace import Reading, Step
 from wickguard.probe.wire import Answer
-from wickguard.units import format_bytes, format_seconds
+from wickguard.units import KIB, format_bytes, format_seconds
 
 _LATE_RATIO = 5.0
+_ANSWERED_BYTES = 256 * KIB
 # What merely reading a body may take on a slow day (bytes per second).
 _READ_RATE = 50e6
 # 5xx that are about what was asked for and say so: not implemented, version not supported.
@@ -27,7 +28,20 @@ def liveness(case: Case, series: Series) -> Suspicion | None:
                 text = "its process was replaced or ended" if not item.alive else "it refused connections"
                 evidence = (f"after the attack at {size} of {case.feature} {text}",)
                 return Suspicion(Oracle.LIVENESS, 1, 0, "deaths", evidence, size)
+        hung_up = [step for step, answer in series.attack[size][0].measured if _hung_up(step, answer)]
+        again = all(any(_hung_up(*pair) for pair in item.measured) for item in series.attack[size])
+        if hung_up and again:
+            evidence = (f"at {size} of {case.feature} the connection broke without an answer, as when a process ends",)
+            return Suspicion(Oracle.LIVENESS, len(hung_up), 0, "deaths", evidence, size, step=hung_up[0].label)
     return None
+
+
+def _hung_up(step: Step, answer: Answer) -> bool:
+    # A whole and ordinary request that a server might refuse, but to which it would say something: behind a supervisor
+    # nothing else shows that a process died. Long bodies don't count: a refusal may be lost when they are cut off.
+    ordinary = step.complete and step.reading is Reading.ALL and step.request.raw is None and not step.request.headers
+    short = step.request.size_bytes <= _ANSWERED_BYTES
+    return ordinary and short and answer.status == 0 and answer.error in ("reset", "closed")
 
 
 def status(case: Case, series: Series) -> Suspicion | None:
@@ -36,7 +50,7 @@ def status(case: Case, series: Series) -> Suspicion | None:
     for size in series.sizes:
         for step, answer in (pair for item in series.attack[size] for pair in item.measured):
             code = answer.status
-            overload = code == 503 and 503 not in allowed and answer.headers.get("retry-after") is not None
+            overload = _asks_to_wait(answer)
             wrong = code not in allowed if allowed else code >= 500 and code not in _HONEST
             # No answer at all is for other oracles; an honest "busy" is not about this request.
             if code and wrong and not overload:
@@ -55,11 +69,13 @@ def retry(case: Case, series: Series) -> Suspicion | None:
             answers = [item.answers[index] for item in items if index < len(item.answers)]
             repeats = all(answer.status in _RETRYABLE for answer in answers) and len({a.status for a in answers}) == 1
             discouraged = any(answer.headers.get("x-should-retry") == "false" for answer in answers)
+            # In a quick row of requests the later ones meet a rate limit each time, and not because of what they say.
+            limited = len(items[0].trace.steps) > 1 and all(_asks_to_wait(answer) for answer in answers)
             if (
                 step.measured
                 and len(answers) >= 2
                 and repeats
-                and not discouraged
+                and not (discouraged or limited)
                 and all(item.accepted for item in twins)
             ):
                 evidence = (
@@ -68,6 +84,10 @@ def retry(case: Case, series: Series) -> Suspicion | None:
                 )
                 return Suspicion(Oracle.RETRY, answers[0].status, 499, "status", evidence, size, step=step.label)
     return None
+
+
+def _asks_to_wait(answer: Answer) -> bool:
+    return answer.status in (429, 503) and "retry-after" in answer.headers
 
 
 def early(case: Case, series: Series) -> Suspicion | None:
