@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from tests.e2e.server import WICKGUARD
+from tests.e2e.server import WICKGUARD, Server
 from tests.zoo import manifest
 from tests.zoo.running import Running
 
@@ -17,7 +17,7 @@ from wickguard.probe.case import Profile
 from wickguard.probe.cases import CATALOGUE
 from wickguard.probe.engine import Options, probe
 from wickguard.probe.events import Ended, EndReason, Event, Found
-from wickguard.probe.finding import Oracle
+from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.target import Wanted
 
 
@@ -75,3 +75,24 @@ def test_defect_is_named_and_its_twin_is_not_when_probed(name: str, sound: bool)
     ended = events[-1]
     assert isinstance(ended, Ended)
     assert ended.reason is EndReason.COMPLETED
+
+
+@pytest.mark.slow
+def test_nothing_above_a_note_is_found_when_wickguard_itself_is_probed(tmp_path: Path) -> None:
+    """The whole short profile against the server that people start, within its three minutes."""
+
+    async def run() -> list[Event]:
+        wanted = Wanted(f"{server.url}/v1/embeddings", "openai")
+        return [event async for event in probe(Options(wanted, Profile.SHORT, 0, server.process.pid), CATALOGUE)]
+
+    server = Server(tmp_path)
+    try:
+        server.wait_ready()
+        events = asyncio.run(run())
+    finally:
+        server.stop()
+    found = [event.finding for event in events if isinstance(event, Found)]
+    assert not [item for item in found if item.severity is not Severity.NOTE], found
+    ended = events[-1]
+    assert isinstance(ended, Ended)
+    assert ended.seconds < 180
