@@ -20,7 +20,6 @@ MANIFEST = Manifest(
     oracles=("early_rejection",),
     cwe=(408,),
     pattern="F1",
-    exponent=1.0,
     dialect="tei",
     path="/embed",
 )
