@@ -79,6 +79,9 @@ bench: install ## print all tables; WRITE=--write commits them to benches/result
 siege: install ## A1 to A12 against the running server, in ten minutes on a quiet machine; WRITE=--write commits the tables
 	$(BIN)/python -m benches.siege $(WRITE)
 
+zoo: install ## the probe against twenty defects and their sound twins, in hours; WRITE=--write commits the table
+	$(BIN)/python -m benches.probe $(WRITE)
+
 lock: ## refresh the lock files (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml requirements-dev.in -o requirements-dev.lock

@@ -28,6 +28,7 @@ from wickguard.policy import command as policy_command
 from wickguard.policy.agree import warnings
 from wickguard.policy.load import load
 from wickguard.policy.schema import Policy
+from wickguard.probe import command as probe_command
 from wickguard.serve import Options, Running, serve_until_signal
 from wickguard.units import format_bytes
 from wickguard.wait import Wait
@@ -72,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("file", type=Path)
     add.add_argument("tenant")
     add.set_defaults(run=_add_key)
+    probe = commands.add_parser("probe", help="find out what an endpoint can be made to spend")
+    probe_command.add_arguments(probe)
+    probe.set_defaults(run=probe_command.run)
     policy = commands.add_parser("policy", help="write, check, show and try out the limits")
     backtest.add_command(policy_command.add_commands(policy))
     return parser

@@ -1,0 +1,126 @@
+"""Payloads: the pieces that cases build their requests from, in any of the fixed dialects.
+
+Decides where in a document the input stands: a case writes hostile JSON there and leaves everything else as the target
+wants it. Promises bytes that depend on nothing but the arguments. It must not know what any case is after.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wickguard.modality.text import synthesize
+from wickguard.probe.case import Build, Spelling
+from wickguard.probe.finding import Taxonomy
+from wickguard.probe.trace import Request, Step, Trace, single
+
+# Stands where the hostile value goes, until the document is bytes.
+_MARK = "wickguard-probe-puts-it-here"
+_SHORT_FORMS = {
+    "T29": "AML.T0029",
+    "T34.0": "AML.T0034.000",
+    "T34.1": "AML.T0034.001",
+    "T43": "AML.T0043",
+    "T46": "AML.T0046",
+}
+
+TEXT = frozenset({"openai", "tei"})
+TENSOR = frozenset({"oip"})
+
+# What a sound server may say to a request that can never succeed, and to one that it may also serve.
+REFUSED = (400, 404, 405, 411, 413, 414, 415, 417, 422, 431, 501, 505)
+SERVED_OR_REFUSED = (200, *REFUSED)
+NO_SUCH_ROUTE = "/wickguard-probe/no-such-route"
+
+
+def taxonomy(forms: str) -> Taxonomy:
+    """Ids from short forms: `L` OWASP LLM, `T29` ... MITRE ATLAS, numbers CWE. API4:2023 always."""
+    words = forms.split()
+    return Taxonomy(
+        owasp_llm=("LLM10:2025",) if "L" in words else (),
+        atlas=tuple(_SHORT_FORMS[word] for word in words if word in _SHORT_FORMS),
+        cwe=tuple(int(word) for word in words if word.isdigit()),
+    )
+
+
+def prose(size_bytes: int) -> str:
+    """Ordinary words of exactly `size_bytes` bytes."""
+    return synthesize([size_bytes])[0]
+
+
+def document(target: Spelling, inputs: Sequence[str] = ("quiet river",)) -> dict[str, Any]:
+    """The target's ordinary request as a document that may be changed."""
+    found: dict[str, Any] = json.loads(target.request(inputs).body)
+    return found
+
+
+def place(target: Spelling, value: bytes) -> Request:
+    """The ordinary request with `value`, JSON as it is, where its input stands."""
+    return target.json(_spliced(_with_input(document(target), _MARK), value))
+
+
+def beside(target: Spelling, name: str, value: bytes) -> Request:
+    """The ordinary request with one more field, `name`, whose value is `value`, JSON as it is."""
+    return target.json(_spliced(document(target) | {name: _MARK}, value))
+
+
+def texts(make: Callable[[int], Sequence[str]]) -> Build:
+    """Builds one request for the texts that `make` gives for a size."""
+
+    def build(target: Spelling, size: int, chance: random.Random) -> Trace:
+        return single(target.request(make(size)))
+
+    return build
+
+
+def values(make: Callable[[int], bytes]) -> Build:
+    """Builds one request whose input is the JSON that `make` gives for a size."""
+
+    def build(target: Spelling, size: int, chance: random.Random) -> Trace:
+        return single(place(target, make(size)))
+
+    return build
+
+
+def each(make: Callable[[Spelling], Sequence[tuple[str, Request]]], *, hold_s: float = 0.0) -> Build:
+    """Builds one step for each labelled request, one after the other, each on a connection of its own.
+
+    hold_s: of requests that promise more than they send, how long to wait for the answer.
+    """
+
+    def build(target: Spelling, size: int, chance: random.Random) -> Trace:
+        found = make(target)
+        complete = hold_s == 0
+        return Trace(
+            tuple(
+                Step(request, at_s=index * 0.01, label=label, hold_s=hold_s, complete=complete)
+                for index, (label, request) in enumerate(found)
+            )
+        )
+
+    return build
+
+
+def head(target: Spelling, fields: Sequence[str], *, method: str = "POST", path: str | None = None) -> bytes:
+    """A request head as bytes, with `fields` as they are and no others but Host."""
+    lines = [f"{method} {path or target.path} HTTP/1.1", "Host: localhost", *fields]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def raw(target: Spelling, fields: Sequence[str], body: bytes = b"") -> Request:
+    """A request whose bytes are exactly these: the head of the route with `fields`, then `body`."""
+    return Request(path=target.path, raw=head(target, fields) + body)
+
+
+def _with_input(found: dict[str, Any], value: object) -> dict[str, Any]:
+    inputs = found.get("inputs")
+    if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict):
+        return found | {"inputs": [inputs[0] | {"data": value}, *inputs[1:]]}
+    name = next((name for name in ("input", "inputs", "prompt", "messages") if name in found), "input")
+    return found | {name: value}
+
+
+def _spliced(found: dict[str, Any], value: bytes) -> bytes:
+    return json.dumps(found).encode().replace(b'"' + _MARK.encode() + b'"', value, 1)

@@ -1,0 +1,141 @@
+"""`wickguard probe`: its arguments, and the listeners that a run is given. No logic of its own.
+
+Decides the exit code: 0 when nothing at or above the threshold was found (and, with --compare, nothing got worse), 1
+otherwise; 2 is what every command answers to a wrong call; 3 when the run could not be finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.markup import escape
+
+from wickguard.errors import ConfigError
+from wickguard.probe.case import Profile
+from wickguard.probe.cases import CATALOGUE
+from wickguard.probe.compare import Comparison, compare
+from wickguard.probe.console import LiveConsole
+from wickguard.probe.engine import Options, probe
+from wickguard.probe.events import EndReason, Event
+from wickguard.probe.finding import Severity
+from wickguard.probe.policy_out import write_policy
+from wickguard.probe.report_html import write_html
+from wickguard.probe.report_junit import write_junit
+from wickguard.probe.report_sarif import write_sarif
+from wickguard.probe.result import Result, Writer, read
+from wickguard.probe.target import DIALECTS, Wanted
+
+Listener = Callable[[Event], None]
+
+_NEVER = "never"
+FOUND, UNFINISHED = 1, 3
+_UNFINISHED = frozenset({EndReason.INTERRUPTED, EndReason.TARGET_DOWN, EndReason.CANARY_SUFFERED})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `wickguard probe`."""
+    parser.add_argument("url", metavar="URL", help="a route (http://127.0.0.1:8080/v1/embeddings) or a base")
+    parser.add_argument("--dialect", choices=DIALECTS, help="what the target speaks; found out when not given")
+    parser.add_argument("--model", metavar="NAME", help="the model to ask for; the first one when not given")
+    parser.add_argument("--key", metavar="KEY", help="API key, sent as a bearer token")
+    parser.add_argument("--profile", choices=[str(name) for name in Profile], default=str(Profile.SHORT))
+    parser.add_argument(
+        "--pid", type=int, metavar="PID", help="the server's main process, to read CPU time and memory of"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="every random choice follows from it")
+    for name, what in (
+        ("jsonl", "every event as a line of JSON"),
+        ("html", "a report in one file"),
+        ("sarif", "findings for code scanning (SARIF 2.1.0)"),
+        ("junit", "cases as tests (JUnit XML)"),
+        ("policy", "limits that follow from the curves, as a policy"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, metavar="F", help=f"write {what}")
+    parser.add_argument(
+        "--compare", type=Path, metavar="OLD.jsonl", help="fail when this run is worse than an earlier one"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list what would be sent, and send nothing")
+    parser.add_argument(
+        "--fail-on", choices=[*map(str, Severity), _NEVER], default=str(Severity.WARNING),
+        help="the lowest severity that makes the exit code 1",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; returns the exit code. Raises ConfigError."""
+    console = Console(stderr=True, highlight=False)
+    # A file that can't be read or written is an error now, not after a quarter of an hour.
+    old = read(options.compare) if options.compare else None
+    result = Result()
+    wanted = Wanted(options.url, options.dialect, options.model, options.key)
+    asked = Options(wanted, Profile(options.profile), options.seed, options.pid, options.dry_run)
+    with ExitStack() as stack:
+        listeners: list[Listener] = [result.add]
+        if options.jsonl:
+            listeners.append(Writer(stack.enter_context(_open(options.jsonl))).add)
+        reports = [(write, _open(path)) for path, write in _reports(options) if path is not None]
+        for _, file in reports:
+            stack.enter_context(file)
+        live = stack.enter_context(LiveConsole(console))
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_run(asked, [*listeners, live.add]))
+        for write, file in reports:
+            write(result, file)
+    comparison = compare(old, result) if old is not None else None
+    if comparison is not None:
+        _show(comparison, console)
+    return _code(result, comparison, options.fail_on)
+
+
+async def _run(options: Options, listeners: list[Listener]) -> None:
+    async for event in probe(options, CATALOGUE):
+        for listen in listeners:
+            listen(event)
+
+
+def _reports(options: argparse.Namespace) -> list[tuple[Path | None, Callable[[Result, TextIO], None]]]:
+    return [
+        (options.policy, write_policy),
+        (options.html, write_html),
+        (options.sarif, write_sarif),
+        (options.junit, write_junit),
+    ]
+
+
+def _open(path: Path) -> TextIO:
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} can't be written: {error.strerror}") from error
+
+
+def _code(result: Result, comparison: Comparison | None, threshold: str) -> int:
+    if result.ended is None or result.ended.reason in _UNFINISHED:
+        return UNFINISHED
+    if comparison is not None:
+        return FOUND if comparison.worse else 0
+    worst = result.worst
+    if threshold == _NEVER or worst is None:
+        return 0
+    return FOUND if worst.rank >= Severity(threshold).rank else 0
+
+
+def _show(comparison: Comparison, console: Console) -> None:
+    for text in comparison.regressions:
+        console.print(f"[bold red]worse[/]   {escape(text)}", soft_wrap=True)
+    for finding in comparison.appeared:
+        console.print(f"[bold red]new[/]     {escape(finding.case)}: {escape(finding.title)}", soft_wrap=True)
+    for finding in comparison.gone:
+        console.print(f"[green]gone[/]    {escape(finding.case)}: {escape(finding.title)}", soft_wrap=True)
+    for text in comparison.improvements:
+        console.print(f"[green]better[/]  {escape(text)}", soft_wrap=True)
+    for case in comparison.unmeasured:
+        console.print(f"[yellow]not measured this time[/]  {escape(case)}")
+    console.print("worse than before" if comparison.worse else "not worse than before")

@@ -1,0 +1,170 @@
+"""Oracles of the verdict: what was answered, when, by which way in, and whether anybody still answers. Pure."""
+
+from __future__ import annotations
+
+from wickguard.probe.case import Case
+from wickguard.probe.finding import Oracle
+from wickguard.probe.observe import Observation
+from wickguard.probe.oracles.suspicion import MATTERS_S, Suspicion
+from wickguard.probe.series import Series, latency
+from wickguard.probe.trace import Reading, Step
+from wickguard.probe.wire import Answer
+from wickguard.units import KIB, format_bytes, format_seconds
+
+_LATE_RATIO = 5.0
+_ANSWERED_BYTES = 256 * KIB
+# What merely reading a body may take on a slow day (bytes per second).
+_READ_RATE = 50e6
+# 5xx that are about what was asked for and say so: not implemented, version not supported.
+_HONEST = frozenset({501, 505})
+_RETRYABLE = frozenset({429, 500, 502, 503, 504})
+
+
+def liveness(case: Case, series: Series) -> Suspicion | None:
+    """The process ended, was replaced, or refuses connections after the attack."""
+    for size in series.sizes:
+        for item in series.attack[size]:
+            if not item.alive or series.down or any(answer.error == "refused" for _, answer in item.measured):
+                text = "its process was replaced or ended" if not item.alive else "it refused connections"
+                evidence = (f"after the attack at {size} of {case.feature} {text}",)
+                return Suspicion(Oracle.LIVENESS, 1, 0, "deaths", evidence, size)
+        hung_up = [step for step, answer in series.attack[size][0].measured if _hung_up(step, answer)]
+        again = all(any(_hung_up(*pair) for pair in item.measured) for item in series.attack[size])
+        if hung_up and again:
+            evidence = (f"at {size} of {case.feature} the connection broke without an answer, as when a process ends",)
+            return Suspicion(Oracle.LIVENESS, len(hung_up), 0, "deaths", evidence, size, step=hung_up[0].label)
+    return None
+
+
+def _hung_up(step: Step, answer: Answer) -> bool:
+    # A whole and ordinary request that a server might refuse, but to which it would say something: behind a supervisor
+    # nothing else shows that a process died. Long bodies don't count: a refusal may be lost when they are cut off.
+    ordinary = step.complete and step.reading is Reading.ALL and step.request.raw is None and not step.request.headers
+    short = step.request.size_bytes <= _ANSWERED_BYTES
+    return ordinary and short and answer.status == 0 and answer.error in ("reset", "closed")
+
+
+def status(case: Case, series: Series) -> Suspicion | None:
+    """An answer outside those that a sound server gives: a 5xx for the client's own mistake, a success for nonsense."""
+    allowed = case.expect.statuses
+    for size in series.sizes:
+        for step, answer in (pair for item in series.attack[size] for pair in item.measured):
+            code = answer.status
+            overload = _asks_to_wait(answer)
+            wrong = code not in allowed if allowed else code >= 500 and code not in _HONEST
+            # No answer at all is for other oracles; an honest "busy" is not about this request.
+            if code and wrong and not overload:
+                told = f"answered {code} ({_excerpt(answer)})"
+                expected = "/".join(map(str, allowed)) if allowed else "4xx or success"
+                evidence = (f"{step.label or case.feature} at {size}: {told}; expected {expected}",)
+                return Suspicion(Oracle.STATUS, code, 499, "status", evidence, size, step=step.label)
+    return None
+
+
+def retry(case: Case, series: Series) -> Suspicion | None:
+    """A request that can never succeed is refused with a status that clients repeat."""
+    for size in series.sizes:
+        items, twins = series.attack[size], series.twin.get(size, [])
+        for index, step in enumerate(items[0].trace.steps):
+            answers = [item.answers[index] for item in items if index < len(item.answers)]
+            repeats = all(answer.status in _RETRYABLE for answer in answers) and len({a.status for a in answers}) == 1
+            discouraged = any(answer.headers.get("x-should-retry") == "false" for answer in answers)
+            # In a quick row of requests the later ones meet a rate limit each time, and not because of what they say.
+            limited = len(items[0].trace.steps) > 1 and all(_asks_to_wait(answer) for answer in answers)
+            if (
+                step.measured
+                and len(answers) >= 2
+                and repeats
+                and not (discouraged or limited)
+                and all(item.accepted for item in twins)
+            ):
+                evidence = (
+                    f"{step.label or case.feature} at {size}: {len(answers)} times {answers[0].status}, which clients repeat, "
+                    f"while ordinary requests succeed ({_excerpt(answers[0])})",
+                )
+                return Suspicion(Oracle.RETRY, answers[0].status, 499, "status", evidence, size, step=step.label)
+    return None
+
+
+def _asks_to_wait(answer: Answer) -> bool:
+    return answer.status in (429, 503) and "retry-after" in answer.headers
+
+
+def early(case: Case, series: Series) -> Suspicion | None:
+    """A refusal that comes only after the body was taken, or after the work."""
+    sizes = [size for size in series.sizes if any(item.status >= 400 for item in series.attack[size])]
+    for size in reversed(sizes):
+        taken = min(
+            answer.taken_bytes for item in series.attack[size] for _, answer in item.measured if answer.status >= 400
+        )
+        if taken > case.expect.accepted_bytes:
+            evidence = (
+                f"{format_bytes(taken)} of the body were taken before the refusal; {format_bytes(case.expect.accepted_bytes)} "
+                "would do",
+            )
+            return Suspicion(Oracle.EARLY, taken, case.expect.accepted_bytes, "bytes", evidence, size)
+    return _late(case, series, sizes)
+
+
+def _late(case: Case, series: Series, sizes: list[int]) -> Suspicion | None:
+    costs = {size: series.least(size, latency) or 0.0 for size in sizes}
+    base = min(
+        (series.median(size, latency, twin=True) or 0.0 for size in series.sizes if size in series.twin), default=0.0
+    )
+    for size in reversed(sizes):
+        sent = series.attack[size][0].trace.payload_bytes
+        allowed = max(_LATE_RATIO * max(base, 0.005), MATTERS_S * 2) + sent / _READ_RATE
+        if costs[size] > allowed and not any(item.timed_out for item in series.attack[size]):
+            statuses = sorted({item.status for item in series.attack[size]})
+            evidence = (
+                f"the refusal ({statuses[0]}) of {format_bytes(sent)} took {format_seconds(costs[size])}; an ordinary request "
+                f"takes {format_seconds(base)}",
+            )
+            return Suspicion(Oracle.EARLY, costs[size], allowed, "s", evidence, size)
+    return None
+
+
+def equivalence(case: Case, series: Series) -> Suspicion | None:
+    """What is refused in one form is accepted in another."""
+    for size in series.sizes:
+        verdicts = [_bypasses(item) for item in series.attack[size]]
+        innocent = {label for item in series.twin.get(size, ()) for label in _bypasses(item)}
+        # In every repeat, and not in the twin.
+        always = [label for label in verdicts[0] if label not in innocent and all(label in other for other in verdicts)]
+        if always:
+            reference, other = always[0]
+            evidence = (f"at {size} of {case.feature}: refused as {reference!r}, accepted as {other!r}",)
+            return Suspicion(Oracle.EQUIVALENCE, len(always), 0, "ways in", evidence, size, step=other)
+    return None
+
+
+def _bypasses(item: Observation) -> list[tuple[str, str]]:
+    groups: dict[str, list[tuple[Step, Answer]]] = {}
+    for step, answer in zip(item.trace.steps, item.answers, strict=True):
+        if step.group:
+            groups.setdefault(step.group, []).append((step, answer))
+    found = []
+    for (reference, said), *others in groups.values():
+        if said.refused and not said.ok:
+            found += [(reference.label, step.label) for step, answer in others if answer.ok]
+    return found
+
+
+def connection(case: Case, series: Series) -> Suspicion | None:
+    """A connection on which nothing is sent or read is held open."""
+    for size in series.sizes:
+        for item in series.attack[size]:
+            held = [pair for pair in zip(item.trace.steps, item.answers, strict=True) if pair[1].kept_open]
+            if held and max(answer.open_s for _, answer in held) > case.expect.close_s:
+                worst = max(answer.open_s for _, answer in held)
+                evidence = (
+                    f"{len(held)} of {len(item.trace.steps)} connections were still open after {format_seconds(worst)}; "
+                    f"{format_seconds(case.expect.close_s)} should do",
+                )
+                return Suspicion(Oracle.CONNECTION, worst, case.expect.close_s, "s", evidence, size)
+    return None
+
+
+def _excerpt(answer: Answer) -> str:
+    text = answer.head[:80].decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,62 @@
+"""The plan: which cases run, in which order, and the most that each may send.
+
+Decides by profile, dialect and risk; what is left out is planned, too, with the reason. Promises that nothing is sent. It
+must not know what cases do.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from wickguard.probe.case import Case, Profile
+from wickguard.probe.events import Planned
+from wickguard.probe.rails import Limits, refuse_case
+from wickguard.probe.spelling import TargetSpelling
+from wickguard.probe.sweep import sweeps
+
+# What one measured size sends beside the attack: its twin and up to three controls; and all of it once more to confirm.
+_CONTROLS = 3
+_CONFIRMED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A case, and what was planned for it. It runs unless `planned.skip` says why not."""
+
+    case: Case
+    planned: Planned
+
+
+def make_plan(
+    spelling: TargetSpelling, catalogue: tuple[Case, ...], profile: Profile, limits: Limits, seed: int
+) -> list[Row]:
+    """Sweeps first, then the catalogue in its own order."""
+    return [_row(case, spelling, profile, limits, seed) for case in (*sweeps(spelling), *catalogue)]
+
+
+def _row(case: Case, spelling: TargetSpelling, profile: Profile, limits: Limits, seed: int) -> Row:
+    skip = refuse_case(case, profile, spelling.dialect)
+    requests = sent = 0
+    for size in case.sizes if not skip else ():
+        attack = case.attack(spelling, size, random.Random(f"{seed}:{case.id}:{size}"))
+        twin = case.twin(spelling, size, random.Random(f"{seed}:{case.id}:{size}:twin")) if case.twin else None
+        steps = len(attack.steps) + (len(twin.steps) if twin else 1) + _CONTROLS
+        requests += steps * limits.repeats * _CONFIRMED
+        sent += (attack.payload_bytes + (twin.payload_bytes if twin else 0)) * limits.repeats * _CONFIRMED
+    return Row(
+        case,
+        Planned(
+            at_s=0.0,
+            case=case.id,
+            title=case.title,
+            risk=str(case.risk),
+            requests=requests,
+            bytes=sent,
+            feature=case.feature,
+            sizes=case.sizes,
+            oracles=tuple(sorted(case.oracles)),
+            taxonomy=case.taxonomy,
+            skip=skip,
+        ),
+    )

@@ -1,0 +1,203 @@
+"""Spellings: how one target wants its requests, in each dialect.
+
+Decides which JSON a list of texts becomes on a route. Promises that `request` is well-formed for the target as discovered,
+and that nothing is sent here. It must not know sockets, costs or cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from wickguard.probe.trace import Request
+
+_ENCODER = msgspec.json.Encoder()
+# An untokenised text is about four bytes a token; used where a tensor of ids or numbers stands for a text.
+BYTES_PER_TOKEN = 4
+# Answers of generators are kept short: what is probed is the input, unless a case says otherwise.
+MAX_TOKENS = 8
+
+Writer = Callable[[str, Sequence[str]], dict[str, Any]]
+
+
+def encode(document: object) -> bytes:
+    """A document as JSON; bytes stay what they are."""
+    return document if isinstance(document, bytes) else _ENCODER.encode(document)
+
+
+def openai_embeddings(model: str, inputs: Sequence[str]) -> dict[str, Any]:
+    """POST /v1/embeddings."""
+    return {"model": model, "input": list(inputs)}
+
+
+def openai_chat(model: str, inputs: Sequence[str]) -> dict[str, Any]:
+    """POST /v1/chat/completions: one message for each text."""
+    messages = [{"role": "user", "content": text} for text in inputs]
+    return {"model": model, "messages": messages, "max_tokens": MAX_TOKENS}
+
+
+def openai_completions(model: str, inputs: Sequence[str]) -> dict[str, Any]:
+    """POST /v1/completions: the texts as one prompt."""
+    return {"model": model, "prompt": "\n".join(inputs), "max_tokens": MAX_TOKENS}
+
+
+def tei_embed(model: str, inputs: Sequence[str]) -> dict[str, Any]:
+    """POST /embed. The server knows its model."""
+    return {"inputs": list(inputs)}
+
+
+# Last part of a path -> the dialect it belongs to and how its body is written.
+ROUTES: dict[str, tuple[str, Writer]] = {
+    "/embeddings": ("openai", openai_embeddings),
+    "/chat/completions": ("openai", openai_chat),
+    "/completions": ("openai", openai_completions),
+    "/embed": ("tei", tei_embed),
+    "/embed_all": ("tei", tei_embed),
+}
+
+
+def known(path: str) -> tuple[str, Writer] | None:
+    """The dialect and the writer of a route whose path is known."""
+    ending = next((end for end in sorted(ROUTES, key=len, reverse=True) if path.endswith(end)), None)
+    return ROUTES[ending] if ending is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One input of an OIP model: name, datatype and shape; -1 is a free dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorWriter:
+    """Open Inference Protocol: texts as BYTES, or as token ids or numbers of as many elements as they have tokens."""
+
+    tensors: tuple[Tensor, ...]
+
+    def __call__(self, model: str, inputs: Sequence[str]) -> dict[str, Any]:
+        """The body of POST /v2/models/MODEL/infer."""
+        return {"inputs": [self._write(tensor, inputs) for tensor in self.tensors]}
+
+    def _write(self, tensor: Tensor, inputs: Sequence[str]) -> dict[str, Any]:
+        longest = max((len(text.encode()) for text in inputs), default=1)
+        free = max(1, -(-longest // BYTES_PER_TOKEN))
+        shape = list(tensor.shape) or [-1]
+        if tensor.datatype == "BYTES":
+            shape = [len(inputs), *(1 for _ in shape[1:])]
+            return {"name": tensor.name, "datatype": "BYTES", "shape": shape, "data": list(inputs)}
+        only = sum(size == -1 for size in shape) == 1
+        rows = len(inputs) * (free if only else 1)
+        shape = [
+            rows if index == 0 and size == -1 else free if size == -1 else size for index, size in enumerate(shape)
+        ]
+        return {"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": fill(tensor, shape)}
+
+
+def fill(tensor: Tensor, shape: Sequence[int]) -> list[float] | list[int] | list[bool]:
+    """Harmless data of a shape: ones for masks, small ids, numbers between 0 and 1."""
+    count = 1
+    for size in shape:
+        count *= size
+    if tensor.datatype == "BOOL":
+        return [True] * count
+    if tensor.datatype.startswith(("INT", "UINT")):
+        return [1] * count if "mask" in tensor.name else [100 + index % 400 for index in range(count)]
+    return [((index * 37) % 101) / 101 for index in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldWriter:
+    """A JSON schema from an OpenAPI document: the texts go where it has a text; the rest is `fixed`."""
+
+    name: str
+    many: bool
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, model: str, inputs: Sequence[str]) -> dict[str, Any]:
+        """The body."""
+        return {**self.fixed, self.name: list(inputs) if self.many else "\n".join(inputs)}
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpelling:
+    """See case.Spelling. writers: path -> writer, for the route under test and its aliases."""
+
+    dialect: str
+    path: str
+    model: str
+    writers: Mapping[str, Writer]
+    aliases: tuple[str, ...] = ()
+    limits: dict[str, int] = field(default_factory=dict)
+
+    def request(self, inputs: Sequence[str], **fields: object) -> Request:
+        """See Spelling."""
+        return self.json({**self.writers[self.path](self.model, inputs), **fields})
+
+    def on(self, path: str, inputs: Sequence[str]) -> Request:
+        """See Spelling."""
+        return self.json(self.writers[path](self.model, inputs), path)
+
+    def json(self, document: object, path: str | None = None) -> Request:
+        """See Spelling."""
+        return Request("POST", path or self.path, body=encode(document))
+
+
+def from_schema(document: Mapping[str, Any], path: str) -> FieldWriter | None:
+    """How a JSON body for `path` is written, from an OpenAPI document; None when it takes no text."""
+    operation = document.get("paths", {}).get(path, {}).get("post", {})
+    content = operation.get("requestBody", {}).get("content", {})
+    schema = _resolve(document, content.get("application/json", {}).get("schema", {}))
+    required = set(schema.get("required", ()))
+    text: tuple[str, bool] | None = None
+    fixed: dict[str, Any] = {}
+    for name, part in schema.get("properties", {}).items():
+        kind = _resolve(document, part)
+        many = kind.get("type") == "array" and _resolve(document, kind.get("items", {})).get("type") == "string"
+        if text is None and (many or (kind.get("type") == "string" and "enum" not in kind and name in required)):
+            text = name, many
+        elif name in required:
+            fixed[name] = minimal(document, kind)
+    return FieldWriter(*text, fixed) if text is not None else None
+
+
+def minimal(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
+    """The smallest value that a schema allows."""
+    schema = _resolve(document, schema)
+    for key in ("default", "const", "example"):
+        if key in schema:
+            return schema[key]
+    if schema.get("enum"):
+        return schema["enum"][0]
+    match schema.get("type"):
+        case "integer" | "number":
+            return schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
+        case "boolean":
+            return False
+        case "array":
+            return [minimal(document, schema.get("items", {}))] * int(schema.get("minItems", 0))
+        case "object":
+            parts = schema.get("properties", {})
+            return {name: minimal(document, parts[name]) for name in schema.get("required", ()) if name in parts}
+        case _:
+            return "x" * int(schema.get("minLength", 1))
+
+
+def _resolve(document: Mapping[str, Any], schema: Mapping[str, Any], depth: int = 8) -> Mapping[str, Any]:
+    while depth and ("$ref" in schema or "anyOf" in schema or "oneOf" in schema or "allOf" in schema):
+        depth -= 1
+        if "$ref" in schema:
+            found: Any = document
+            for part in str(schema["$ref"]).removeprefix("#/").split("/"):
+                found = found.get(part, {}) if isinstance(found, Mapping) else {}
+            schema = found
+        else:
+            choices = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf") or [{}]
+            # An array of texts says most about how a batch is written.
+            schema = next((part for part in choices if part.get("type") == "array"), choices[0])
+    return schema
