@@ -13,7 +13,7 @@ ENGINE_SOURCES := $(shell find engine -path engine/target -prune -o -type f \( -
 HOST ?= 127.0.0.1
 PORT ?= 8080
 
-.PHONY: help install serve test check format bench siege attacks lock clean engine-faults rust-test
+.PHONY: help install serve test check format bench attacks lock clean engine-faults rust-test siege zoo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
