@@ -133,7 +133,8 @@ class FakeBackend:
         """See Backend."""
         self.abandoned.append(call_id)
         if self.stops_when_abandoned and call_id in self._running:
-            self.finish(call_id, ended(OutcomeKind.ABANDONED))
+            # It can not have run for longer than it did: nothing is claimed.
+            self.finish(call_id, ended(OutcomeKind.ABANDONED, 0.0))
 
     def finish(self, call_id: str, outcome: Outcome | None = None) -> None:
         """Let a running call end; well, if no outcome is given."""

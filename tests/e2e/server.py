@@ -64,18 +64,24 @@ def processes() -> dict[int, Process]:
 
 
 class Server:
-    """A running `wickguard serve`; or, of a subclass, another program that takes the same arguments."""
+    """A running `wickguard serve`; or, of a subclass, another program that takes the same arguments.
+
+    Without a calibration, unless a subclass wants one: half a minute for each model would be spent at every start.
+    """
 
     program: ClassVar[tuple[str | Path, ...]] = (WICKGUARD, "serve")
+    calibrates: ClassVar[bool] = False
 
     def __init__(
         self, folder: Path, policy: str = "", *, keys: Path | None = None, tls: bool = False, max_files: int = 0,
-        arguments: Sequence[str] = ("--no-calibrate",),
+        arguments: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.port = free_port()
         self.tls = tls
         (folder / "policy.toml").write_text(policy)
         command = [*self.program, folder / "policy.toml", "--port", str(self.port), *arguments]
+        if not self.calibrates:
+            command.append("--no-calibrate")
         if keys is not None:
             command += ["--keys", keys]
         if max_files:

@@ -13,6 +13,12 @@ from tests.e2e.server import MODEL, WICKGUARD, Server
 POLICY = "[calibration]\nseconds = 4\ndearest_s = 0.02\n"
 
 
+class Calibrating(Server):
+    """A server that measures first."""
+
+    calibrates = True
+
+
 @pytest.fixture(scope="module")
 def cost_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made by the command, in seconds: small calls only."""
@@ -40,7 +46,7 @@ def test_the_server_prices_by_the_file_when_it_is_given_one(tmp_path: Path, cost
 
 def test_the_server_ends_at_once_when_it_is_stopped_while_it_measures(tmp_path: Path) -> None:
     """Nobody is served yet, so nothing has to be finished; no process is left and no half of a file."""
-    server = Server(tmp_path, f'[calibration]\nseconds = 300\ncost_dir = "{tmp_path / "costs"}"\n', arguments=())
+    server = Calibrating(tmp_path, f'[calibration]\nseconds = 300\ncost_dir = "{tmp_path / "costs"}"\n')
     try:
         # Front, arbiter, zygote, and a worker that has begun to compute.
         while max((process.cpu_s for process in list(server.tree().values())[3:]), default=0.0) < 0.2:
