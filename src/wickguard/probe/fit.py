@@ -175,7 +175,12 @@ def _fit_power(xs: list[float], ys: list[float]) -> tuple[float, float, float, _
     freedom = max(1, len(xs) - 3)
     allowed = max(best.loss, len(xs) * (NOISE / 3) ** 2) * (1 + _F90 / freedom)
     inside = [exponent for exponent, candidate in tried if candidate.loss <= allowed]
-    return at, min(inside, default=at), max(inside, default=at), best
+    # Where the points say little, the best of the tried is as good as its neighbours: their mean, by likelihood, errs less.
+    spread = max(best.loss / freedom, (NOISE / 3) ** 2)
+    likely = [math.exp((best.loss - candidate.loss) / (2 * spread)) for _, candidate in tried]
+    mean = sum(exponent * weight for (exponent, _), weight in zip(tried, likely, strict=True)) / sum(likely)
+    at = min(max(mean, min(inside, default=at)), max(inside, default=at))
+    return at, min(inside, default=at), max(inside, default=at), _solve(xs, ys, _Shape(at), parameters=3)
 
 
 @dataclass(frozen=True, slots=True)
