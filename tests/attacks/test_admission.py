@@ -228,7 +228,8 @@ def test_a_quote_is_what_admission_then_does_when_the_same_call_comes(stage: Sta
         assert round(float(str(settled["quoted_cpu_s"])), 6) == first["expected"]["cpu_s"]
         assert round(float(str(settled["granted_cpu_s"])), 6) == first["grant"]["cpu_s"]
 
-        hurry = "x-request-timeout-ms: 1"
+        # Time enough for the body, and far too little for the call.
+        hurry = "x-request-timeout-ms: 40"
         told = json.loads(quote(asker, [LONG] * 2, hurry).body)["refusal"]
         refused = asker.post(body([LONG] * 2), hurry)
         assert (told["code"], told["status"]) == (refused.code, refused.status) == ("deadline_infeasible", 422)
