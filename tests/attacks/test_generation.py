@@ -34,13 +34,8 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     server = Server(
         folder, POLICY, keys=keys, arguments=["--model", f"{minilm}={MODEL}", "--model", f"{stories}={NAME}"]
     )
-    try:
-        server.wait_ready()
+    with server.running():
         yield Target(server, attacker, neighbour)
-        server.close()
-    finally:
-        server.process.kill()
-        server.process.wait()
 
 
 def chat(content: object, **more: object) -> bytes:

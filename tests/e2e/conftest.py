@@ -49,10 +49,5 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     keys = folder / "keys"
     alice, bob = add_key(keys, "alice"), add_key(keys, "bob")
     server = Server(folder, f'[audit]\npath = "{folder / "audit.jsonl"}"\n', keys=keys)
-    try:
-        server.wait_ready()
+    with server.running():
         yield Site(server, alice, bob, folder / "audit.jsonl")
-        server.close()
-    finally:
-        server.process.kill()
-        server.process.wait()

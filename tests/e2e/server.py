@@ -13,7 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -99,6 +100,17 @@ class Server:
     def url(self) -> str:
         """Where it listens."""
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Ready inside the block; at its end SIGTERM must end it with 0 and leave no process (see close)."""
+        try:
+            self.wait_ready()
+            yield
+            self.close()
+        finally:
+            self.process.kill()
+            self.process.wait()
 
     def wait_ready(self) -> None:
         """Return when it is ready to serve."""

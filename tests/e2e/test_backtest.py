@@ -24,8 +24,7 @@ def test_a_log_is_repeated_and_retold_when_it_comes_from_a_real_server(tmp_path:
     alice, bob = add_key(keys, "alice"), add_key(keys, "bob")
     limited = f'[audit]\npath = "{tmp_path / "audit.jsonl"}"\n[tenants.alice]\nrequests_per_minute = {{}}\n'
     server = Server(tmp_path, limited.format(5), keys=keys)
-    try:
-        server.wait_ready()
+    with server.running():
         statuses = []
         with httpx.Client(base_url=server.url, timeout=60) as client:
             for key in [alice] * 12 + [bob] * 6:
@@ -34,10 +33,6 @@ def test_a_log_is_repeated_and_retold_when_it_comes_from_a_real_server(tmp_path:
                 statuses.append(found.status_code)
         assert statuses[:6] == [200] * 5 + [429]
         assert statuses[12:] == [200] * 6
-        server.close()
-    finally:
-        server.process.kill()
-        server.process.wait()
     refused = statuses.count(429)
     same = backtest(tmp_path, limited.format(5))["all"]
     assert (same["gained"], same["lost"]) == (0, 0)

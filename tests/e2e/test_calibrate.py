@@ -35,13 +35,8 @@ def cost_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_server_prices_by_the_file_when_it_is_given_one(tmp_path: Path, cost_file: Path) -> None:
     """It starts without measuring anything, and serves."""
     server = Server(tmp_path, arguments=("--cost-file", str(cost_file)))
-    try:
-        server.wait_ready()
+    with server.running():
         assert "calls measured" not in server.log.read_text()
-        server.close()
-    finally:
-        server.process.kill()
-        server.process.wait()
 
 
 def test_the_server_ends_at_once_when_it_is_stopped_while_it_measures(tmp_path: Path) -> None:

@@ -25,13 +25,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[S
     found = Server(
         tmp_path_factory.mktemp("models"), arguments=[word for model in models for word in ("--model", model)]
     )
-    try:
-        found.wait_ready()
+    with found.running():
         yield found
-        found.close()
-    finally:
-        found.process.kill()
-        found.process.wait()
 
 
 @pytest.fixture(scope="module")

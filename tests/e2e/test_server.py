@@ -197,8 +197,7 @@ def test_tls_is_spoken_when_the_policy_has_a_certificate(tmp_path: Path) -> None
     """TLS 1.3 only; plain text gets no answer; a stalled handshake keeps nobody else out (P31)."""
     cert, key = certificate(tmp_path)
     server = Server(tmp_path, f'[server]\ntls_cert = "{cert}"\ntls_key = "{key}"\n', tls=True)
-    try:
-        server.wait_ready()
+    with server.running():
         stalled = [socket.create_connection(("127.0.0.1", server.port), 5) for _ in range(20)]
         context = ssl.create_default_context(cafile=str(cert))
         with httpx.Client(verify=context) as client:
@@ -213,10 +212,6 @@ def test_tls_is_spoken_when_the_policy_has_a_certificate(tmp_path: Path) -> None
             httpx.get(server.url.replace("https", "http") + "/health/live")
         for connection in stalled:
             connection.close()
-        server.close()
-    finally:
-        server.process.kill()
-        server.process.wait()
 
 
 def test_the_server_ends_with_2_when_its_port_is_taken(tmp_path: Path) -> None:

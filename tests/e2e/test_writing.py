@@ -44,13 +44,8 @@ def desk(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
     server = Server(
         folder, policy, keys=keys, arguments=["--model", f"{minilm}={MODEL}", "--model", f"{stories}={NAME}"]
     )
-    try:
-        server.wait_ready()
+    with server.running():
         yield Desk(server, key, [0, *engine.load(stories).encode(PROMPT)], story, audit)
-        server.close()
-    finally:
-        server.process.kill()
-        server.process.wait()
 
 
 @pytest.fixture

@@ -27,13 +27,6 @@ SCRATCH_FLOATS = 512
 _MEGA = 1e6
 
 
-def encode_flops(shape: SeriesShape, tokens: int) -> int:
-    """Operations of reading one series of so many tokens, with what the decoder will look at. A multiply-add counts as two."""
-    dense = tokens * 2 * (4 * shape.hidden * shape.inner + 2 * shape.hidden * shape.intermediate)
-    layers = shape.encoder_layers * (dense + 4 * shape.inner * tokens * tokens)
-    return layers + shape.decoder_layers * tokens * 4 * shape.hidden * shape.inner
-
-
 def decode_flops(shape: SeriesShape, tokens: int, rows: int, steps: int) -> int:
     """Operations of `steps` steps of `rows` sequences about one series."""
     linear = 2 * (6 * shape.hidden * shape.inner + 2 * shape.hidden * shape.intermediate)

@@ -25,7 +25,7 @@ from wickguard.control.quota import Demand, Settlement
 from wickguard.control.swarm import Swarm
 from wickguard.guard.standing import Standing, Standings
 from wickguard.records import Call, Caller, Cost, Grant, Lane, Quote
-from wickguard.rejection import Reason, Rejection
+from wickguard.rejection import MEANINGS, Reason, Rejection
 
 # The 90th percentile of a normal distribution, in standard deviations.
 _Z90 = 1.2816
@@ -81,15 +81,10 @@ def explain(denial: Denial) -> Rejection:
     """The rejection that tells a caller of a denial."""
     row = BARRIERS[denial.barrier]
     numbers = row.unit is not None
-    rejection = Rejection(
+    return Rejection(
         row.reason, row.detail, limit=round(denial.limit, 3) if numbers else None,
         seen=round(denial.seen, 3) if numbers else None, unit=row.unit, accepted=row.accepted,
-    )  # fmt: skip
-    if not rejection.meaning.retryable:
-        return rejection
-    return Rejection(
-        row.reason, row.detail, limit=rejection.limit, seen=rejection.seen, unit=row.unit, accepted=row.accepted,
-        retry_after_s=max(0.1, denial.wait_s),
+        retry_after_s=max(0.1, denial.wait_s) if MEANINGS[row.reason].retryable else None,
     )  # fmt: skip
 
 
