@@ -77,7 +77,7 @@ attacks: install ## the attack suite alone
 	$(BIN)/python -m pytest tests/attacks -q
 
 bench: install ## print all tables; WRITE=--write commits them to benches/results
-	@for bench in engine generation kill overhead modalities refusals goodput admission simulator; do $(BIN)/python -m benches.$$bench $(WRITE); done
+	@for bench in engine generation first_token kill overhead modalities refusals goodput admission simulator; do $(BIN)/python -m benches.$$bench $(WRITE); done
 
 siege: install ## A1 to A12 against the running server, in ten minutes on a quiet machine; WRITE=--write commits the tables
 	$(BIN)/python -m benches.siege $(WRITE)

@@ -19,6 +19,7 @@ from wickguard.records import Lane
 
 TENANTS = ("a", "b", "c", "stranger", "guest")
 BUDGET_BYTES = 100
+FOUND_OUT = (Barrier.LATE, Barrier.OWN_BREAKER, Barrier.SHARED_BREAKER, Barrier.POISON)
 DOORS = st.builds(
     Door,
     slots=st.integers(1, 4).flatmap(lambda total: st.tuples(st.just(total), st.integers(1, total))),
@@ -78,7 +79,7 @@ class Story:
         assert self.door.held() == before
 
     def turns(self) -> None:
-        """Whose turn has come either runs or was too late."""
+        """Whose turn has come either runs, was too late, or was found out meanwhile."""
         for turn in self.door.gate.turns(self.now):
             applicant = self.waiting.pop(turn.id)
             if turn.denial is None:
@@ -86,7 +87,7 @@ class Story:
                 self.running[turn.id] = applicant
                 self.seats.setdefault(turn.company.id if turn.company is not None else turn.id, []).append(turn.id)
             else:
-                assert turn.denial.barrier is Barrier.LATE
+                assert turn.denial.barrier in FOUND_OUT
 
     def finish(self, name: str, ending: Ending) -> None:
         """Work stops; its lease is settled now and was not before."""

@@ -112,8 +112,10 @@ class Replay:
         return self._machine.scalar_s(cost)
 
     def release(self, grant: Grant, ending: Ending) -> Settlement:
-        """See guard.settle.Holds."""
-        return self._gate.finish(self._now, grant.call.id, ending)
+        """See guard.settle.Holds. Starts the next, as in the server: before anything is learned from this call."""
+        settlement = self._gate.finish(self._now, grant.call.id, ending)
+        self._dispatch()
+        return settlement
 
     def _at(self, when: float, what: _What, request: Request) -> None:
         heapq.heappush(self._heap, (when, what, next(self._order), request))
@@ -189,7 +191,6 @@ class Replay:
         self._lessons.learn(grant, outcome)
         self._close(request)
         self._fates[request.id] = Fate(request, None, queued_s, receipt.charged_s)
-        self._dispatch()
 
     def _close(self, request: Request) -> None:
         self._flight.give_back(request.caller.tenant, request.body_bytes)

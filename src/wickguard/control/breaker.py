@@ -147,6 +147,10 @@ class Breaker:
         self._trial_until = now + self._settings.trial_s
         return Pass(self.generation, trial=True)
 
+    def honours(self, passed: Pass) -> bool:
+        """Whether nothing has turned since `passed` was given: what it lets through would still be let through."""
+        return passed.generation == self.generation
+
     def report(self, now: float, passed: Pass, verdict: Verdict, witness: str) -> None:
         """How the call that was given `passed` ended; `witness` is who would have to be lying."""
         if passed.generation != self.generation:

@@ -4,8 +4,8 @@
     2 vetted?        the exact request is not poison, no breaker is open for it
     3 paid?          quota at every level of its caller, reserved now, all or nothing
     4 room?          queue bounds in seconds of work, predicted wait within the deadline, no standing queue
-    5 its turn       fair queue, lanes, memory of the server and the tenant's share of it; asked again whether it is too late;
-                     others that wait and could run in the same job come along
+    5 its turn       fair queue, lanes, memory of the server and the tenant's share of it; asked again whether it is too late,
+                     and whether it has turned out to be poison; others that wait and could run in the same job come along
 
 Decides by asking the algorithms; it has none of its own. Promises: all or nothing, a later no gives back every earlier hold;
 what was let in is given back exactly once, by `leave` while it waits or by `finish` when its work has stopped; every refusal
@@ -176,12 +176,12 @@ class Gate:
         # While no slot is free nobody's turn can have come, and nobody needs to be looked at.
         while self._parts.slots.free(Lane.SHORT) and (ticket := self._queue.pop(self._can_start)) is not None:
             candidate = self._waiting.pop(ticket.id)
-            denial = self._begin(now, candidate)
-            if denial is not None:
-                found.append(denial)
+            begun = self._begin(now, candidate)
+            if isinstance(begun, Turn):
+                found.append(begun)
                 continue
             self._parts.slots.take(ticket.lane)
-            party = [candidate, *self._company(now, candidate, found)]
+            party = [begun, *self._company(now, begun, found)]
             seat = _Seat(ticket.lane, len(party), now + sum(one.run_s for one in party))
             company = Company(ticket.id, len(party)) if len(party) > 1 else None
             for one in party:
@@ -259,6 +259,19 @@ class Gate:
             return Denial(barrier, 0.0, 0.0, passage.wait_s, str(passage.reach))
         return _Candidate(applicant, permit, passage, now)
 
+    def _vet_again(self, now: float, candidate: _Candidate) -> _Candidate | Denial:
+        """What was harmless when it came may be known as poison when its turn comes."""
+        if self._vouched(candidate):
+            return candidate
+        self._unvet(now, candidate)
+        vetted = self._vet(now, candidate.applicant)
+        return vetted if isinstance(vetted, Denial) else msgspec.structs.replace(vetted, since=candidate.since)
+
+    def _vouched(self, candidate: _Candidate) -> bool:
+        quarantine, digest = self._parts.quarantine, candidate.applicant.digest
+        known = len(quarantine) == 0 or quarantine.honours(digest(), candidate.permit)
+        return known and self._parts.panel.honours(candidate.passage)
+
     def _crowded(self, now: float, applicant: Applicant) -> Denial | None:
         ticket, settings = applicant.ticket, self.settings
         own = self._queue.backlog_s(ticket.tenant, ticket.lane)
@@ -298,17 +311,22 @@ class Gate:
             others = sorted(others)[: slots.capacity(lane) - len(left[Lane.LONG])]
         return done_in_s(left[Lane.LONG] + others, work_s / self.settings.efficiency)
 
-    def _begin(self, now: float, candidate: _Candidate) -> Turn | None:
-        """Take the memory of a call whose turn has come; or give back all it holds, because too little time is left."""
-        ticket, wall_s = candidate.applicant.ticket, candidate.applicant.wall_s
+    def _begin(self, now: float, candidate: _Candidate) -> _Candidate | Turn:
+        """Take the memory of a call whose turn has come; or give back all it holds, because it may not run any more."""
+        applicant, ticket = candidate.applicant, candidate.applicant.ticket
         waited_s, left = now - candidate.since, ticket.deadline_at - now
-        self._parts.surge.started(now, waited_s, waited_s + left - wall_s)
-        if wall_s <= left:
+        self._parts.surge.started(now, waited_s, waited_s + left - applicant.wall_s)
+        vetted: _Candidate | Denial = Denial(Barrier.LATE, left, applicant.wall_s)
+        if applicant.wall_s <= left:
+            vetted = self._vet_again(now, candidate)
+        else:
+            self._unvet(now, candidate)
+        if isinstance(vetted, _Candidate):
             self._parts.memory.hold(ticket.id, ticket.memory_bytes, ticket.tenant)
-            return None
+            return vetted
         self._queue.settle(ticket, 0.0)
-        self._give_back(now, candidate)
-        return Turn(ticket.id, waited_s, denial=Denial(Barrier.LATE, left, wall_s))
+        self._parts.quota.cancel(now, ticket.id)
+        return Turn(ticket.id, waited_s, denial=vetted)
 
     def _company(self, now: float, leader: _Candidate, found: list[Turn]) -> list[_Candidate]:
         """Calls that come along in the leader's slot: alike, small, and in the order in which they would have started."""
@@ -321,18 +339,25 @@ class Gate:
                 ticket.batch == batch
                 and ticket.price_s <= room_s
                 and self._parts.memory.fits(ticket.memory_bytes, ticket.tenant)
-                and not self._waiting[ticket.id].trial
+                and self._sociable(now, self._waiting[ticket.id])
             )
 
-        while batch and not leader.trial and len(party) + 1 < most and (ticket := self._queue.pop(fits)) is not None:
-            candidate = self._waiting.pop(ticket.id)
-            denial = self._begin(now, candidate)
-            if denial is not None:
-                found.append(denial)
+        if not batch or not self._sociable(now, leader):
+            return party
+        while len(party) + 1 < most and (ticket := self._queue.pop(fits)) is not None:
+            begun = self._begin(now, self._waiting.pop(ticket.id))
+            if isinstance(begun, Turn):
+                found.append(begun)
                 continue
             room_s -= ticket.price_s
-            party.append(candidate)
+            party.append(begun)
         return party
+
+    def _sociable(self, now: float, candidate: _Candidate) -> bool:
+        """Whether others may run with it: it is no trial, and its tenant's last calls were not killed."""
+        if candidate.trial or self._parts.quota.multiplier(now, candidate.applicant.levels) > 1:
+            return False
+        return self._vouched(candidate)
 
     def _can_start(self, ticket: Ticket) -> bool:
         return self._parts.slots.free(ticket.lane) and self._parts.memory.fits(ticket.memory_bytes, ticket.tenant)
@@ -340,6 +365,9 @@ class Gate:
     def _give_back(self, now: float, candidate: _Candidate) -> None:
         """Nothing of it ran."""
         self._parts.quota.cancel(now, candidate.applicant.ticket.id)
+        self._unvet(now, candidate)
+
+    def _unvet(self, now: float, candidate: _Candidate) -> None:
         self._parts.panel.report(now, candidate.passage, Verdict.NEUTRAL)
         self._clear(now, candidate.applicant, candidate.permit)
 

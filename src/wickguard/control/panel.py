@@ -103,6 +103,11 @@ class Panel:
             return Stopped(key[0], asked)
         return Passage(subject, tuple(passes), any(given.trial for given in passes))
 
+    def honours(self, passage: Passage) -> bool:
+        """Whether no breaker has turned since `passage` was given."""
+        keys = zip(passage.subject.breakers(), passage.passes, strict=True)
+        return all((breaker := self._breakers.get(key)) is None or breaker.honours(given) for key, given in keys)
+
     def report(self, now: float, passage: Passage, verdict: Verdict) -> None:
         """How the call ended; NEUTRAL when it never ran."""
         subject = passage.subject

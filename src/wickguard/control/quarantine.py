@@ -78,6 +78,11 @@ class Quarantine:
         suspect.trial_until = now + self._settings.trial_s
         return Permit(trial=True, strikes=suspect.strikes)
 
+    def honours(self, digest: bytes, permit: Permit) -> bool:
+        """Whether nothing has become known of the request since `permit` was given."""
+        suspect = self._suspects.get(digest)
+        return permit.strikes == (suspect.strikes if suspect is not None else 0)
+
     def report(self, now: float, digest: bytes, permit: Permit, verdict: Verdict) -> None:
         """How the request ended. What was let in before the last strike or clearing says nothing new."""
         suspect = self._suspects.get(digest)

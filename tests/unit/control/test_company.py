@@ -17,7 +17,6 @@ from wickguard.control.slots import Slots
 from wickguard.errors import WickguardError
 from wickguard.records import Lane
 
-LEVELS = (Level(Scope.TENANT, "t", Limit(100.0, 1000.0)),)
 GOOD = Ending(0.001, 0, Verdict.GOOD)
 
 
@@ -25,9 +24,10 @@ def applicant(
     name: str, tenant: str = "a", batch: str = "alike", price_s: float = 0.004, due: float = 60.0
 ) -> Applicant:
     """A small call."""
+    levels = (Level(Scope.TENANT, tenant, Limit(100.0, 1000.0)),)
     return Applicant(
         Ticket(name, tenant, Lane.SHORT, price_s, 10, due, 1.0, batch), Subject(tenant, "m", "c", tenant),
-        Trust.ESTABLISHED, LEVELS, Demand(price_s), price_s, name.encode,
+        Trust.ESTABLISHED, levels, Demand(price_s), price_s, name.encode,
     )  # fmt: skip
 
 
@@ -136,3 +136,18 @@ def test_a_suspect_runs_alone_when_others_wait() -> None:
     assert {turn.id: (turn.suspect, turn.company is None) for turn in started} == {
         "first": (True, True), "second": (False, False), "third": (False, False),
     }  # fmt: skip
+
+
+def test_nobody_shares_a_slot_with_a_tenant_whose_last_call_was_killed() -> None:
+    """A company of poisons would hold its slot for a grant of each, and harm whoever is in it."""
+    made = gate()
+    for number in range(2):
+        assert made.arrive(0.0, applicant(f"b{number}", "b")) is None
+        assert made.arrive(0.0, applicant(f"a{number}")) is None
+    made.finish(1.0, "first", Ending(0.001, 0, Verdict.BAD, 0.0))
+    companies = []
+    while turns := made.turns(1.0):
+        companies.append(sorted(turn.id for turn in turns))
+        for turn in turns:
+            made.finish(1.0, turn.id, GOOD)
+    assert sorted(companies) == [["a0"], ["a1"], ["b0", "b1"]]

@@ -216,3 +216,38 @@ def test_a_refusal_is_charged_when_its_caller_is_known() -> None:
     own = door.levels("a")[-1]
     available, _ = door.parts.quota.available(0.0, own)
     assert available == pytest.approx(own.limit.depth - 0.001, abs=1e-5)
+
+
+def test_a_waiting_call_is_not_started_when_its_breaker_has_opened_meanwhile() -> None:
+    """Poison that was let in before its tenant was found out does not run; what others wait with does."""
+    door = Door()
+    for number in range(5):
+        assert door.gate.arrive(0.0, door.applicant(ticket(f"a{number}"), digest=f"a{number}".encode)) is None
+    door.let_in(0.0, ticket("b0", "b"))
+    denials, ran = [], []
+    for second in range(8):
+        for turn in door.gate.turns(float(second)):
+            if turn.denial is not None:
+                denials.append((turn.id, turn.denial.barrier))
+                continue
+            ran.append(turn.id)
+            door.gate.finish(float(second), turn.id, good(1.0) if turn.id == "b0" else killed(1.0))
+    assert sorted(ran) == ["a0", "a1", "a2", "b0"]
+    assert denials == [(f"a{number}", Barrier.OWN_BREAKER) for number in (3, 4)]
+    assert set(door.held().values()) == {0}
+
+
+def test_a_copy_is_tried_alone_when_it_waited_while_the_first_one_struck() -> None:
+    """The first copy ends a worker; the second runs as a trial; after its strike the third is refused."""
+    door = Door()
+    for name in "xyz":
+        waiting = ticket(name, "abc"["xyz".index(name)])
+        assert door.gate.arrive(0.0, door.applicant(waiting, digest=lambda: b"poison")) is None
+    seen = []
+    for second in range(3):
+        for turn in door.gate.turns(float(second)):
+            seen.append((turn.suspect, turn.denial.barrier if turn.denial else None))
+            if turn.denial is None:
+                door.gate.finish(float(second), turn.id, killed(1.0))
+    assert seen == [(False, None), (True, None), (False, Barrier.POISON)]
+    assert set(door.held().values()) == {0}
