@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ProcessPoolExecutor
 
 from benches.client import Blocking
@@ -30,7 +31,9 @@ FREE = "[quota]\nrefusal_s = 0.0\n"
 DEAR = {"model": "all-MiniLM-L6-v2", "input": ["some words " * 200] * 2, "encoding_format": "base64"}
 LEFT_MS = 400
 CLIENTS = 4
-REQUESTS = 2000
+REQUESTS = 5000
+# Workers that the calls before have used up are replaced meanwhile.
+PAUSE_S = 2.0
 
 
 def ask_many(port: int, request: bytes, expected: int) -> int:
@@ -86,6 +89,7 @@ def use_up(port: int, key: str) -> None:
     while any(client.ask(dear) == 200 for _ in range(LEFT_MS)):
         pass
     client.close()
+    time.sleep(PAUSE_S)
 
 
 def cases(key: str) -> list[tuple[str, bytes, int]]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from wickguard.deadline import Deadline
 
 
@@ -30,8 +32,7 @@ class Lane(StrEnum):
     LONG = "long"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True, gc=False):
     """Who is charged. `tenant` is the quota partition, `prefix` the address prefix the request came from."""
 
     tenant: str

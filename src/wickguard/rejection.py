@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 
 class Reason(StrEnum):
     """Why a request was not served. The value is the machine code in error bodies, metrics and the audit log."""
@@ -108,9 +110,9 @@ MEANINGS: dict[Reason, Meaning] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A refusal with what the caller needs to do better: which limit, what was seen, what would be accepted.
+class Rejection(msgspec.Struct, frozen=True, gc=False):
+    """A refusal with what the caller needs to do better: which limit, what was seen, what would be accepted. (A struct, because
+    floods are made of them.)
 
     field: where in the request, e.g. "input[3]". limit and seen are numbers with `unit`. retry_after_s is set exactly for
     retryable reasons.

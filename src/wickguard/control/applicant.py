@@ -55,8 +55,7 @@ class Barrier(StrEnum):
     LATE = "late"
 
 
-@dataclass(frozen=True, slots=True)
-class Denial:
+class Denial(msgspec.Struct, frozen=True, gc=False):
     """Why a call may not go on: what was seen against which limit, and the seconds after which it is worth trying again (0:
     never). `where` is the name of the level or breaker.
     """

@@ -59,8 +59,7 @@ class QuotaSettings:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True, gc=False):
     """What a call would reserve: its price in compute-seconds (a high quantile) and its most tokens."""
 
     price_s: float
@@ -76,8 +75,7 @@ class Usage:
     killed_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Shortfall:
+class Shortfall(msgspec.Struct, frozen=True):
     """Why a call does not fit: the level that takes longest, what was asked there, and what could be asked at once.
 
     wait_s: when all levels fit, if what runs is settled as it was reserved; inf when the call can never fit.
@@ -99,6 +97,10 @@ class _Hold(msgspec.Struct, frozen=True):
     level: Level
     account: Account
     amount: float
+
+
+# The same before it is decided that it is held.
+_Wanted = tuple[Level, Account, float]
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -157,21 +159,21 @@ class Quota:
         self.expire(now)
         wanted = self._wanted(now, levels, demand)
         shortfall = self._shortfall(now, wanted)
-        for hold in wanted:
+        for level, account, _ in wanted:
             # Only after the decision, so that nobody's account is forgotten in the middle of it; and refused strangers too,
             # or the time that they wait would earn them nothing.
-            if hold.level.credit is not None and not hold.account.exact:
-                self._roll.settle_in(now, hold.level.name, hold.account)
+            if level.credit is not None and not account.exact:
+                self._roll.settle_in(now, level.name, account)
         if shortfall is not None:
             return shortfall
         price = 0.0
-        for hold in wanted:
-            hold.account.take(hold.amount)
-            if hold.level.credit is not None:
-                self._roll.reserved(now, hold.level.name, hold.account, hold.amount)
-            if hold.level.currency is Currency.COMPUTE_S:
-                price = hold.amount
-        lease = Lease(lease_id, price, expires_at, tuple(wanted))
+        for level, account, amount in wanted:
+            account.take(amount)
+            if level.credit is not None:
+                self._roll.reserved(now, level.name, account, amount)
+            if level.currency is Currency.COMPUTE_S:
+                price = amount
+        lease = Lease(lease_id, price, expires_at, tuple(_Hold(*one) for one in wanted))
         self._leases[lease_id] = lease
         heapq.heappush(self._expiries, (expires_at, lease_id))
         return lease
@@ -232,11 +234,10 @@ class Quota:
         Wider levels are not charged: who is refused all day must not use up what its neighbours share. A stranger without
         an account is not charged: refusals of made-up identities would fill the sketch that real strangers share.
         """
-        own = [level for level in levels if level.scope in (Scope.TENANT, Scope.KEY)]
-        own = [level for level in own if level.currency is Currency.COMPUTE_S]
-        if not own or (own[-1].credit is not None and own[-1].name not in self._roll):
+        own = next((level for level in reversed(levels) if _own(level)), None)
+        if own is None or (own.credit is not None and own.name not in self._roll):
             return 0.0
-        return self._account(now, own[-1]).charge(now, own[-1].limit, grains(self._settings.refusal_s))
+        return self._account(now, own).charge(now, own.limit, grains(self._settings.refusal_s))
 
     def available(self, now: float, level: Level) -> tuple[float, float]:
         """What could be asked at `level` now, and the seconds until its bucket is empty if nothing more is asked."""
@@ -271,21 +272,23 @@ class Quota:
             account = self._known[level.name] = Account(now, level.limit, 0.0, 0.0)
         return account
 
-    def _wanted(self, now: float, levels: Sequence[Level], demand: Demand) -> list[_Hold]:
-        accounts = [(level, self._account(now, level)) for level in levels]
-        if any(level.newcomers for level in levels) and self._on_record(now, accounts):
+    def _wanted(self, now: float, levels: Sequence[Level], demand: Demand) -> list[_Wanted]:
+        accounts, factor, newcomers = list[tuple[Level, Account]](), 1.0, False
+        for level in levels:
+            account = self._account(now, level)
+            accounts.append((level, account))
+            newcomers = newcomers or level.newcomers
+            # Only tenants' accounts are ever multiplied.
+            factor = max(factor, account.multiplier)
+        if newcomers and self._on_record(now, accounts):
             accounts = [pair for pair in accounts if not pair[0].newcomers]
-        # Only tenants' accounts are ever multiplied.
-        factor = max([account.multiplier for _, account in accounts], default=1.0)
         price = grains(demand.price_s)
         if factor > 1:
             # Never above what fits an empty bucket: whoever could not call any more could not make good either.
             least = min(level.limit.depth for level in levels if level.currency is Currency.COMPUTE_S)
             price = max(price, grains(min(demand.price_s * factor, least - GRAIN)))
         return [
-            _Hold(
-                level, account, price if level.currency is Currency.COMPUTE_S else _count(level.currency, demand.tokens)
-            )
+            (level, account, price if level.currency is Currency.COMPUTE_S else _count(level.currency, demand.tokens))
             for level, account in accounts
         ]
 
@@ -294,19 +297,19 @@ class Quota:
         own = next((account for level, account in accounts if _judged(level)), None)
         return own is not None and own.exact and own.answered >= calls and now - own.since >= seconds
 
-    def _shortfall(self, now: float, wanted: Sequence[_Hold]) -> Shortfall | None:
+    def _shortfall(self, now: float, wanted: Sequence[_Wanted]) -> Shortfall | None:
         worst: Shortfall | None = None
-        for hold in wanted:
-            limit = hold.level.limit
-            wait = hold.account.wait_s(now, limit, hold.amount)
+        for level, account, amount in wanted:
+            limit = level.limit
+            wait = account.wait_s(now, limit, amount)
             if wait == 0:
                 continue
-            if math.isinf(wait) and hold.amount <= limit.depth:
+            if math.isinf(wait) and amount <= limit.depth:
                 wait = self._settings.busy_s
             if worst is None or wait >= worst.wait_s:
                 # Of equal ones the narrowest: a caller that has used up everything alone is told of its own limit.
-                used = hold.account.level_at(now, limit) + hold.account.reserved
-                worst = Shortfall(hold.level, hold.amount, max(0.0, limit.depth - used), wait)
+                used = account.level_at(now, limit) + account.reserved
+                worst = Shortfall(level, amount, max(0.0, limit.depth - used), wait)
         return worst
 
     def _charged_s(self, lease: Lease, usage: Usage) -> float:
@@ -338,6 +341,10 @@ class Quota:
 def _count(currency: Currency, tokens: int) -> float:
     """What a call is in a currency that is not compute-seconds."""
     return float(tokens) if currency is Currency.TOKENS else 1.0
+
+
+def _own(level: Level) -> bool:
+    return level.currency is Currency.COMPUTE_S and level.scope in (Scope.TENANT, Scope.KEY)
 
 
 def _judged(level: Level) -> bool:

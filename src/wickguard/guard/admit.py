@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from wickguard.control.applicant import Applicant, Barrier, Denial, Ending, Turn, scalar_price
 from wickguard.control.breaker import Verdict
 from wickguard.control.fair_queue import Ticket
@@ -97,8 +99,7 @@ class Prospect:
     rejection: Rejection | None
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(msgspec.Struct, frozen=True, gc=False):
     """What a caller may still ask, in compute-seconds: now, at most, per second, and seconds until it is all there again."""
 
     available_s: float
@@ -180,12 +181,14 @@ class Admission:
 
     def allowance(self, caller: Caller) -> Allowance:
         """What `caller` may still ask."""
-        now = self._clock()
-        quota, own = self._gate.parts.quota, self._standing(caller, now).own
-        (available, full_in), level = min(
-            ((quota.available(now, level), level) for level in own), key=lambda one: one[0][0]
-        )
-        return Allowance(available, level.limit.depth, level.limit.rate, full_in)
+        now, least = self._clock(), None
+        for level in self._standing(caller, now).own:
+            available, full_in = self._gate.parts.quota.available(now, level)
+            if least is None or available < least.available_s:
+                least = Allowance(available, level.limit.depth, level.limit.rate, full_in)
+        if least is None:
+            raise AssertionError("every caller has a limit of its own")
+        return least
 
     def prospect(self, call: Call, quote: Quote) -> Prospect:
         """What `admit` would say now; takes nothing."""

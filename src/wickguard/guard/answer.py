@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from dataclasses import dataclass, field
+
+import msgspec
 
 from wickguard.guard.admit import Allowance
 from wickguard.guard.head import Send
@@ -21,14 +22,13 @@ PIECE_BYTES = 64 * KIB
 Headers = list[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One response."""
 
     status: int
     body: bytes
     content_type: bytes = b"application/json"
-    headers: Headers = field(default_factory=list)
+    headers: Headers = msgspec.field(default_factory=list)
 
 
 def refusal(rejection: Rejection, content_type: bytes, body: bytes) -> Answer:
@@ -65,7 +65,10 @@ def allowance_headers(allowance: Allowance, retry_after_s: float | None = None) 
 
 
 async def send_answer(answer: Answer, request_id: str, send: Send, write_timeout_s: float) -> None:
-    """Send it. Raises TimeoutError when the client does not take a piece in time (the server then drops it)."""
+    """Send it. Raises TimeoutError when the client does not take a piece in time (the server then drops it).
+
+    One piece alone is handed over whole: the HTTP server does not wait for its reader, so there is nothing to time.
+    """
     head: Headers = [
         (b"content-type", answer.content_type),
         (b"content-length", b"%d" % len(answer.body)),
@@ -73,8 +76,11 @@ async def send_answer(answer: Answer, request_id: str, send: Send, write_timeout
         *answer.headers,
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": head})
+    if len(answer.body) <= PIECE_BYTES:
+        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+        return
     view = memoryview(answer.body)
-    for start in range(0, max(1, len(view)), PIECE_BYTES):
+    for start in range(0, len(view), PIECE_BYTES):
         last = start + PIECE_BYTES >= len(view)
         piece = {"type": "http.response.body", "body": bytes(view[start : start + PIECE_BYTES]), "more_body": not last}
         async with asyncio.timeout(write_timeout_s):

@@ -6,8 +6,9 @@ A thin, frozen view of an ASGI scope with the few lookups that the stages need. 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -15,8 +16,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """method and path as sent; headers as (lower-case name, value) pairs in order; peer is the socket's address.
 
     named: the same values by name, because every stage asks for some, and most for names that are not there.

@@ -21,9 +21,10 @@ emits the events; it must not know what any stage decides or how answers are spe
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+import msgspec
 
 from wickguard import clock
 from wickguard.backend import Backend
@@ -66,8 +67,7 @@ class Stages:
     lessons: Lessons
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """What the caller gets: the worker's encoded result for `call`, a quote with its prospect, or a rejection.
 
     allowance: what the caller may still ask, when it is known who calls.
@@ -130,7 +130,7 @@ class Pipeline:
             return Served(None, journey.call, found, allowance=left)
         if journey.caller is None:
             return found
-        return dataclasses.replace(found, allowance=self._stages.admission.allowance(journey.caller))
+        return msgspec.structs.replace(found, allowance=self._stages.admission.allowance(journey.caller))
 
     async def settled(self) -> None:
         """Wait until no admitted work is left."""

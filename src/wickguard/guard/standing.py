@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wickguard.control.ladder import Climber, Currency, Ladder, Level, Plan, Scope, Trust
 from wickguard.records import Caller, Pool
@@ -30,17 +30,19 @@ class Tenancy:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """levels: widest first. witness: who would have to be lying when this caller's calls fail."""
+    """levels: widest first. witness: who would have to be lying when this caller's calls fail. own: those of the levels, in
+    compute-seconds, that are this caller's own, which it may be told about: its tenant's, its key's.
+    """
 
     trust: Trust
     levels: tuple[Level, ...]
     weight: float
     witness: str
+    own: tuple[Level, ...] = field(init=False)
 
-    @property
-    def own(self) -> tuple[Level, ...]:
-        """The levels of compute-seconds that are this caller's own, which it may be told about: its tenant's, its key's."""
-        return tuple(one for one in self.levels if one.scope in _OWN and one.currency is Currency.COMPUTE_S)
+    def __post_init__(self) -> None:
+        own = [one for one in self.levels if one.scope in _OWN and one.currency is Currency.COMPUTE_S]
+        object.__setattr__(self, "own", tuple(own))
 
 
 class Standings:

@@ -50,7 +50,7 @@ def test_body_leaves_whole_and_in_pieces_when_it_is_large(size: int) -> None:
     assert [message.get("more_body", False) for message in exchange.sent[1:]][-1] is False
 
 
-@pytest.mark.parametrize("size", [10, 3 * PIECE_BYTES])
+@pytest.mark.parametrize("size", [PIECE_BYTES + 1, 3 * PIECE_BYTES])
 def test_sending_ends_when_the_client_does_not_read(size: int) -> None:
     """It holds memory for a bounded time, whatever the size of its answer."""
 
