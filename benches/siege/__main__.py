@@ -25,6 +25,8 @@ COLUMNS = (
 )  # fmt: skip
 # Attacks of addresses with a history that no good address has either: among addresses they are A5 once more.
 ONLY_KEYS = ("a7", "a11")
+# Keys need no record to be known.
+ONLY_ADDRESSES = ("a5k",)
 EXPLAINED = (
     f"{CALM_S:g} s calm, {ATTACK_S:g} s attack, {AFTER_S:g} s after, a fresh server each time. Eight good tenants ask for "
     f"{GOOD_LOAD:.0%} of the machine: short sentences, batches of 16, documents of 250 words; half Poisson, half in bursts "
@@ -63,7 +65,7 @@ def besiege(report: Report, mode: str, wanted: Sequence[Attack], seeds: int, pol
     """One table."""
     rows, found, fates = [], list[Verdict](), list[str]()
     for attack in wanted:
-        if mode != "keys" and attack.code in ONLY_KEYS:
+        if attack.code in (ONLY_ADDRESSES if mode == "keys" else ONLY_KEYS):
             continue
         verdicts = []
         for seed in range(seeds):
@@ -105,8 +107,8 @@ def _row(attack: Attack, verdicts: Sequence[Verdict], mode: str) -> tuple[str, .
         return statistics.fmean(getattr(one, pick) for one in verdicts)
 
     kinds = [statistics.fmean(one.kinds.get(kind.name, 1.0) for one in verdicts) for kind in KINDS]
-    # Addresses that are many can't be told from good addresses: no promise is made there.
-    target = "-" if attack.many and mode != "keys" else f"{attack.target:.0%}"
+    # Addresses that are many can't be told from good addresses without a record: no promise is made there.
+    target = "-" if attack.many and mode != "keys" and not attack.history_s else f"{attack.target:.0%}"
     return (
         f"{attack.code} {attack.name}", f"{mean('kept'):.1%}", target, *(f"{kind:.1%}" for kind in kinds),
         f"{mean('after'):.1%}", f"{mean('p99_calm_s') * 1e3:.0f} ms", f"{mean('p99_s') * 1e3:.0f} ms", f"{mean('jain'):.3f}",

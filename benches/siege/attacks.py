@@ -49,7 +49,9 @@ Plan = Callable[[Field], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """many: addresses that take part; 0 when tenants attack, `tenants` of them. target: least part of good to be kept."""
+    """many: addresses that take part; 0 when tenants attack, `tenants` of them. target: least part of good to be kept.
+    history_s: so long the good tenants have called before, so that their addresses have a record.
+    """
 
     code: str
     name: str
@@ -57,6 +59,7 @@ class Attack:
     tenants: int = 1
     many: int = 0
     target: float = 0.97
+    history_s: float = 0.0
 
 
 def text_of(words: int, *extra: str) -> str:
@@ -247,6 +250,7 @@ ATTACKS = (
     Attack("a3", "synchronised burst", burst),
     Attack("a4", "in-quota noise", noise, tenants=2, target=0.90),
     Attack("a5", "300 identities", identities, many=300, target=0.90),
+    Attack("a5k", "300 identities, good ones known", identities, many=300, target=0.90, history_s=65.0),
     Attack("a6", "mispriced", mispriced),
     Attack("a7", "mispriced x 200", mispriced_crowd, many=200, target=0.90),
     Attack("a8", "memory hold", memory_hold),

@@ -22,7 +22,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ alarmed_share = 0.5
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What a scene leaves. cpu_s: of the front, the server, the machine, good clients and attackers, in the attack's window;
-    audit: `at` is in seconds after the start; tenants: good ones by the name that the server gives them.
+    audit and samples: in seconds after the calm began; tenants: good ones by the name that the server gives them.
     """
 
     samples: list[Sample]
@@ -71,19 +71,21 @@ def play(attack: Attack, *, keyed: bool, seed: int, policy: str) -> Evidence:
         with ProcessPoolExecutor(2) as pool:
             started = time.monotonic() + WARM_UP_S
             wall = time.time() + WARM_UP_S
-            end_s = CALM_S + ATTACK_S + AFTER_S
+            calm_s = attack.history_s + CALM_S
+            end_s = calm_s + ATTACK_S + AFTER_S
             living = pool.submit(_live, port, tenants, started, end_s, seed)
-            attacking = pool.submit(_attack, attack.code, port, attackers, started + CALM_S, seed)
-            _sleep_until(started + CALM_S)
+            attacking = pool.submit(_attack, attack.code, port, attackers, started + calm_s, seed)
+            _sleep_until(started + calm_s)
             before = _usage(front)
-            _sleep_until(started + CALM_S + ATTACK_S)
+            _sleep_until(started + calm_s + ATTACK_S)
             used = {name: value - before[name] for name, value in _usage(front).items()}
             samples, good_s = living.result()
             answers, attack_s = attacking.result()
         closing.close()
         audit = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
     for entry in audit:
-        entry["at"] -= wall
+        entry["at"] -= wall + attack.history_s
+    samples = [replace(sample, due_s=sample.due_s - attack.history_s) for sample in samples]
     used |= {"good": good_s * ATTACK_S / end_s, "attack": attack_s}
     prefix = "key:" if keyed else "ip:"
     named = {f"{prefix}{t.identity.name if keyed else t.identity.source}": t for t in tenants}

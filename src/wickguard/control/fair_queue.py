@@ -117,6 +117,11 @@ class FairQueue:
         """Predicted seconds of work waiting in `lane`, of all tenants."""
         return self._total_s[lane]
 
+    def party_s(self, party: str, lane: Lane) -> float:
+        """Predicted seconds of work that a tenant of its own, or a crowd, has waiting in `lane`."""
+        found = self._parties.get(party)
+        return found.backlog_s[lane] if found else 0.0
+
     def ahead_s(self, ticket: Ticket, crowd: str = "") -> float:
         """Predicted seconds of work that run before `ticket` would: its tenant's own, and of every other tenant of its crowd
         and of every other party at most as much, weighted.

@@ -147,7 +147,8 @@ class Gate:
         """Whether any call of this caller could go on now, by what is known from the head alone; takes nothing."""
         if self._parts.surge.overrun:
             return Denial(Barrier.OVERRUN, 0.0, 0.0, 1.0)
-        if trust in _GIVES_WAY and self._queue.total_s(Lane.SHORT) > 0 and self._parts.surge.standing(now):
+        gives_way = self._queue.total_s(Lane.SHORT) > 0 and self._crowd(now, trust, levels) in _GIVES_WAY
+        if gives_way and self._parts.surge.standing(now):
             return Denial(Barrier.STANDING, 0.0, 0.0, 1.0)
         shortfall = self._parts.quota.would(now, levels, Demand(least_s))
         if shortfall is None:
@@ -164,7 +165,7 @@ class Gate:
 
     def would(self, now: float, applicant: Applicant) -> tuple[Denial | None, float]:
         """What `arrive` would say now, and the predicted wait in seconds; takes nothing and charges nothing."""
-        wait_s = self._wait_s(now, applicant)
+        wait_s = self._wait_s(now, applicant.ticket, self._crowd(now, applicant.trust, applicant.levels))
         denial = self._enter(now, applicant)
         if denial is None:
             self.leave(now, applicant.ticket.id)
@@ -227,15 +228,15 @@ class Gate:
         vetted = self._vet(now, applicant)
         if isinstance(vetted, Denial):
             return vetted
-        ticket = applicant.ticket
+        ticket, crowd = applicant.ticket, self._crowd(now, applicant.trust, applicant.levels)
         expires_at = ticket.deadline_at + self.settings.lease_grace_s
         taken = self._parts.quota.reserve(now, ticket.id, applicant.levels, applicant.demand, expires_at)
-        denial = _short(taken) if isinstance(taken, Shortfall) else self._crowded(now, applicant)
+        denial = _short(taken) if isinstance(taken, Shortfall) else self._crowded(now, applicant, crowd)
         if denial is not None:
             self._give_back(now, vetted)
             return denial
         self._waiting[ticket.id] = vetted
-        self._queue.push(ticket, _CROWDS.get(applicant.trust, ""))
+        self._queue.push(ticket, crowd)
         return None
 
     def _impossible(self, now: float, applicant: Applicant) -> Denial | None:
@@ -272,33 +273,39 @@ class Gate:
         known = len(quarantine) == 0 or quarantine.honours(digest(), candidate.permit)
         return known and self._parts.panel.honours(candidate.passage)
 
-    def _crowded(self, now: float, applicant: Applicant) -> Denial | None:
+    def _crowd(self, now: float, trust: Trust, levels: Sequence[Level]) -> str:
+        """Names that cost nothing are worth nothing: such callers are one party in the queue, as their group has one cap; those
+        who have been here before, and well, are another. "" for who is a party of its own.
+        """
+        if trust is Trust.ANONYMOUS and self._parts.quota.on_record(now, levels):
+            return _KNOWN
+        return _CROWDS.get(trust, "")
+
+    def _crowded(self, now: float, applicant: Applicant, crowd: str) -> Denial | None:
         ticket, settings = applicant.ticket, self.settings
-        own = self._queue.backlog_s(ticket.tenant, ticket.lane)
         total = self._queue.total_s(ticket.lane)
-        if own > 0 and own + ticket.price_s > settings.tenant_queue_s:
-            return self._full(now, applicant, Barrier.OWN_QUEUE, settings.tenant_queue_s, own)
-        if total > 0 and total + ticket.price_s > settings.queue_s:
-            return self._full(now, applicant, Barrier.QUEUE, settings.queue_s, total)
+        for barrier, queued_s, most_s in (
+            (Barrier.OWN_QUEUE, self._queue.backlog_s(ticket.tenant, ticket.lane), settings.tenant_queue_s),
+            (Barrier.QUEUE, total, settings.queue_s),
+            (Barrier.QUEUE, self._queue.party_s(crowd, ticket.lane) if crowd else 0.0, _CROWD_SHARE * settings.queue_s),
+        ):
+            if queued_s > 0 and queued_s + ticket.price_s > most_s:
+                wait = self._wait_s(now, ticket, crowd)
+                return Denial(barrier, most_s, queued_s + ticket.price_s, max(1.0, wait))
         if total == 0 and self._parts.slots.free(ticket.lane):
             return None
         slack = ticket.deadline_at - now - applicant.wall_s
         # Who goes first matters only if all that waits would be too much.
-        if self._done_in_s(now, ticket.lane, total) > slack and (wait := self._wait_s(now, applicant)) > slack:
+        if self._done_in_s(now, ticket.lane, total) > slack and (wait := self._wait_s(now, ticket, crowd)) > slack:
             return Denial(Barrier.WAIT, slack, wait, max(1.0, wait))
-        if total > 0 and applicant.trust in _GIVES_WAY and self._parts.surge.standing(now):
-            wait = self._wait_s(now, applicant)
+        if total > 0 and crowd in _GIVES_WAY and self._parts.surge.standing(now):
+            wait = self._wait_s(now, ticket, crowd)
             return Denial(Barrier.STANDING, 0.0, wait, max(1.0, wait))
         return None
 
-    def _full(self, now: float, applicant: Applicant, barrier: Barrier, limit: float, queued_s: float) -> Denial:
-        wait = self._wait_s(now, applicant)
-        return Denial(barrier, limit, queued_s + applicant.ticket.price_s, max(1.0, wait))
-
-    def _wait_s(self, now: float, applicant: Applicant) -> float:
+    def _wait_s(self, now: float, ticket: Ticket, crowd: str) -> float:
         """Until a call like this one would start, by what goes first under fair sharing."""
-        ticket = applicant.ticket
-        return self._done_in_s(now, ticket.lane, self._queue.ahead_s(ticket, _CROWDS.get(applicant.trust, "")))
+        return self._done_in_s(now, ticket.lane, self._queue.ahead_s(ticket, crowd))
 
     def _done_in_s(self, now: float, lane: Lane, work_s: float) -> float:
         """Until the slots that `lane` may use have done this work after what they run."""
@@ -376,10 +383,12 @@ class Gate:
             self._parts.quarantine.report(now, applicant.digest(), permit, Verdict.NEUTRAL)
 
 
-# Who has nothing to show gives way first when prices turn out to be wrong.
-_GIVES_WAY = (Trust.ANONYMOUS, Trust.NEW)
-# Names that cost nothing are worth nothing: such callers are one party in the queue, as their group has one cap.
 _CROWDS = {Trust.ANONYMOUS: "crowd:anonymous", Trust.NEW: "crowd:new"}
+_KNOWN = "crowd:known"
+# Who has nothing to show gives way first when prices turn out to be wrong.
+_GIVES_WAY = tuple(_CROWDS.values())
+# Of what may wait, one crowd may be this much: the rest is out of its reach, however many join it.
+_CROWD_SHARE = 0.5
 _OWN = (Scope.TENANT, Scope.KEY, Scope.NETWORK)
 
 

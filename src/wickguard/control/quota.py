@@ -246,6 +246,11 @@ class Quota:
         empty = used / level.limit.rate if level.limit.rate > 0 else 0.0
         return max(0.0, level.limit.depth - used), empty
 
+    def on_record(self, now: float, levels: Sequence[Level]) -> bool:
+        """Whether this caller has been known for long enough, and its calls went well."""
+        own = next((level for level in levels if _judged(level)), None)
+        return own is not None and self._recorded(now, self._account(now, own))
+
     def multiplier(self, now: float, levels: Sequence[Level]) -> float:
         """What the prices of this tenant are multiplied by: 1 to most_factor."""
         return max((self._account(now, level).multiplier for level in levels if _judged(level)), default=1.0)
@@ -293,9 +298,12 @@ class Quota:
         ]
 
     def _on_record(self, now: float, accounts: Sequence[tuple[Level, Account]]) -> bool:
-        calls, seconds = self._settings.record_calls, self._settings.record_s
         own = next((account for level, account in accounts if _judged(level)), None)
-        return own is not None and own.exact and own.answered >= calls and now - own.since >= seconds
+        return own is not None and self._recorded(now, own)
+
+    def _recorded(self, now: float, own: Account) -> bool:
+        calls, seconds = self._settings.record_calls, self._settings.record_s
+        return own.exact and own.answered >= calls and now - own.since >= seconds
 
     def _shortfall(self, now: float, wanted: Sequence[_Wanted]) -> Shortfall | None:
         worst: Shortfall | None = None

@@ -251,3 +251,21 @@ def test_a_copy_is_tried_alone_when_it_waited_while_the_first_one_struck() -> No
                 door.gate.finish(float(second), turn.id, killed(1.0))
     assert seen == [(False, None), (True, None), (False, Barrier.POISON)]
     assert set(door.held().values()) == {0}
+
+
+def test_a_crowd_of_strangers_leaves_half_of_the_queue_and_every_other_turn_to_those_who_are_known() -> None:
+    """Who has called for a minute, and well, is not in the crowd of those who have come just now."""
+    door = Door(settings=AdmissionSettings(queue_s=10.0, tenant_queue_s=5.0, efficiency=1.0))
+    for number in range(6):
+        door.let_in(12.0 * number, ticket(f"{number}", "friend", 0.1))
+        assert door.started(12.0 * number) == [f"{number}"]
+        door.gate.finish(12.0 * number + 0.1, f"{number}", good(0.1))
+    found = [barrier(door, 61.0, door.applicant(ticket(f"s{n}", f"stranger{n}", 0.5, due=1e3))) for n in range(12)]
+    assert found == [None] * 10 + [Barrier.QUEUE] * 2
+    door.let_in(61.0, ticket("f1", "friend", 0.5, due=1e3), ticket("f2", "friend", 0.5, due=1e3))
+    order = []
+    for half_seconds in range(122, 126):
+        (name,) = door.started(half_seconds / 2)
+        order.append(name[0])
+        door.gate.finish(half_seconds / 2 + 0.5, name, good(0.5))
+    assert sorted(order) == ["f", "f", "s", "s"]
