@@ -143,7 +143,7 @@ class Passer:
         parts = Parts(Slots(2, 1), MemoryReservation(2**30, 0.5), decider.quota)
         self.gate = Gate(parts, AdmissionSettings())
         for number in range(crowd + 2 * (crowd > 0)):
-            assert self.gate.arrive(0.0, self.applicant(number, 0.06, (LEVEL,))) is None
+            assert self.gate.arrive(0.0, self.applicant(number, 0.03, (LEVEL,))) is None
         self.gate.turns(0.0)
 
     def applicant(self, number: int, price_s: float, levels: tuple[Level, ...]) -> Applicant:

@@ -7,9 +7,9 @@ and short calls are compared by short calls, so that a long call of a tenant nev
 call and a long one the party that was served least of everything decides, and inside a tenant the short one. And yet long calls
 don't starve: while some wait, a floor of the compute-seconds that are handed out goes to them.
 
-Promises: O(log n) per tenant queue plus one scan over tenants that wait; backlogged parties of one lane are served within one
-largest price over weight of each other, and so are the tenants of a crowd; the floor takes from that at most one long price;
-sums are exact (of grains). Pure: it holds no clock and starts nothing. It must not know what a call is.
+Promises: O(log n) in all that waits, as long as whoever is first can start; backlogged parties of one lane are served within
+one largest price over weight of each other, and so are the tenants of a crowd; the floor takes from that at most one long
+price; sums are exact (of grains). Pure: it holds no clock and starts nothing. It must not know what a call is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from dataclasses import dataclass
 
 from wickguard.control.bucket import grains
 from wickguard.control.contest import Contender, Contest
+from wickguard.control.ranking import Ranking
 from wickguard.records import Lane
+
+# Members of a crowd that are looked at one by one to say how long a call would wait.
+_FEW = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +44,27 @@ class Ticket:
 
 
 class _Party:
-    """A tenant of its own (no contest), or a crowd with a contest inside."""
+    """A tenant of its own (no contest), or a crowd with a contest inside. members: who of it waits in each lane; number: when
+    it came, among parties.
+    """
 
-    __slots__ = ("backlog_s", "contender", "contest")
+    __slots__ = ("backlog_s", "contender", "contest", "members", "number")
 
-    def __init__(self, contender: Contender, contest: Contest | None) -> None:
+    def __init__(self, number: int, contender: Contender, contest: Contest | None) -> None:
+        self.number = number
         self.contender = contender
         self.contest = contest
         self.backlog_s = {Lane.SHORT: 0.0, Lane.LONG: 0.0}
+        self.members = {Lane.SHORT: Ranking(), Lane.LONG: Ranking()}
 
 
 class _Order:
     """What a tenant has waiting in one lane. removed: entries of tickets that are gone."""
 
     __slots__ = ("backlog_s", "removed", "waiting")
+
+    def __len__(self) -> int:
+        return len(self.waiting) - self.removed
 
     def __init__(self) -> None:
         self.waiting: list[tuple[float, int, str]] = []
@@ -62,12 +73,13 @@ class _Order:
 
 
 class _Tenant:
-    """contender: in its crowd; that of its party when it has none."""
+    """contender: in its crowd; that of its party when it has none. number: when it came, among tenants."""
 
-    __slots__ = ("contender", "name", "orders", "party")
+    __slots__ = ("contender", "name", "number", "orders", "party")
 
-    def __init__(self, name: str, party: _Party, contender: Contender) -> None:
+    def __init__(self, name: str, number: int, party: _Party, contender: Contender) -> None:
         self.name = name
+        self.number = number
         self.party = party
         self.contender = contender
         # Only the lanes that it has used.
@@ -77,12 +89,6 @@ class _Tenant:
         """Who has least goes first: among parties, then within one."""
         return self.party.contender.rank(lane), self.contender.rank(lane)
 
-    def charge(self, lane: Lane, seconds: float) -> None:
-        """It was served these seconds."""
-        self.party.contender.charge(lane, seconds)
-        if self.party.contest is not None:
-            self.contender.charge(lane, seconds)
-
 
 class FairQueue:
     """Waiting tickets of all tenants. long_floor: the part of what is handed out that goes to long calls while some wait."""
@@ -91,6 +97,7 @@ class FairQueue:
         self._tenants: dict[str, _Tenant] = {}
         self._parties: dict[str, _Party] = {}
         self._contest = Contest(max_idle)
+        self._rankings = {Lane.SHORT: Ranking(), Lane.LONG: Ranking()}
         self._tickets: dict[str, Ticket] = {}
         self._max_idle = max_idle
         self._sequence = 0
@@ -124,17 +131,18 @@ class FairQueue:
 
     def ahead_s(self, ticket: Ticket, crowd: str = "") -> float:
         """Predicted seconds of work that run before `ticket` would: its tenant's own, and of every other tenant of its crowd
-        and of every other party at most as much, weighted.
+        and of every other party at most as much, weighted. Of a large crowd it is a bound: a refusal must not cost more the
+        more callers wait.
         """
         lane, own = ticket.lane, self.backlog_s(ticket.tenant, ticket.lane)
         party, weight = self._parties.get(crowd or ticket.tenant), ticket.weight
-        if crowd:
+        if crowd and party is not None:
             each, weight = (own + ticket.price_s) / ticket.weight, 1.0
-            own += sum(
-                min(other.orders[lane].backlog_s, each * other.contender.weight)
-                for name, other in self._tenants.items()
-                if other.party is party and name != ticket.tenant and lane in other.orders
-            )
+            if len(party.members[lane]) > _FEW:
+                own = min(party.backlog_s[lane], own + each * len(party.members[lane]))
+            else:
+                others = [self._tenants[name] for name in party.members[lane] if name != ticket.tenant]
+                own += sum(min(other.orders[lane].backlog_s, each * other.contender.weight) for other in others)
         each = (own + ticket.price_s) / weight
         return own + sum(
             min(other.backlog_s[lane], each * other.contender.weight)
@@ -156,6 +164,7 @@ class FairQueue:
         self._tickets[ticket.id] = ticket
         order.backlog_s += price_s
         self._add(tenant, lane, 1, price_s)
+        self._rank(tenant, lane)
 
     def pop(self, can_start: Callable[[Ticket], bool]) -> Ticket | None:
         """Take the ticket that starts next, or None when none can; its tenant is charged its price.
@@ -170,7 +179,7 @@ class FairQueue:
             # What long calls get beyond their floor is not held against them.
             self._handed[lane] += ticket.price_s / max(1e-9, self._floor[lane])
         self._drop(ticket)
-        tenant.charge(lane, ticket.price_s)
+        self._charge(tenant, lane, ticket.price_s)
         return ticket
 
     def remove(self, ticket_id: str) -> bool:
@@ -178,15 +187,25 @@ class FairQueue:
         ticket = self._tickets.get(ticket_id)
         if ticket is None:
             return False
+        tenant = self._tenants[ticket.tenant]
         self._drop(ticket)
-        self._leave(self._tenants[ticket.tenant])
+        self._leave(tenant)
         return True
 
     def settle(self, ticket: Ticket, actual_s: float) -> None:
         """A started call has stopped: correct its counters from price to what was used."""
         tenant = self._tenants[ticket.tenant]
-        tenant.charge(ticket.lane, actual_s - ticket.price_s)
+        self._charge(tenant, ticket.lane, actual_s - ticket.price_s)
         self._leave(tenant)
+
+    def _charge(self, tenant: _Tenant, lane: Lane, seconds: float) -> None:
+        """`tenant` was served these seconds; negative when it used less than it was charged."""
+        tenant.party.contender.charge(lane, seconds)
+        if tenant.party.contest is not None:
+            tenant.contender.charge(lane, seconds)
+        for other in Lane:
+            if self._count[other]:
+                self._rank(tenant, other)
 
     def _choose(self, can_start: Callable[[Ticket], bool]) -> Ticket | None:
         long = self._next(Lane.LONG, can_start) if self._count[Lane.LONG] else None
@@ -199,16 +218,23 @@ class FairQueue:
         return long if ranks[0] < ranks[1] else short
 
     def _next(self, lane: Lane, can_start: Callable[[Ticket], bool]) -> Ticket | None:
-        best: Ticket | None = None
-        least = (0.0, 0.0)
-        for tenant in self._tenants.values():
-            order = tenant.orders.get(lane)
-            if order is None or not order.waiting or (best is not None and tenant.rank(lane) >= least):
-                continue
-            ticket = self._head(order)
-            if ticket is not None and can_start(ticket):
-                best, least = ticket, tenant.rank(lane)
-        return best
+        def of_tenant(name: str) -> Ticket | None:
+            ticket = self._head(self._tenants[name].orders[lane])
+            return ticket if ticket is not None and can_start(ticket) else None
+
+        def of_party(name: str) -> Ticket | None:
+            return self._parties[name].members[lane].first(of_tenant)
+
+        return self._rankings[lane].first(of_party)
+
+    def _rank(self, tenant: _Tenant, lane: Lane) -> None:
+        """Calls of `tenant`, or of others of its party, wait in `lane`, and what they were served has changed."""
+        party, order = tenant.party, tenant.orders.get(lane)
+        members = party.members[lane]
+        if order is not None and len(order):
+            members.put(tenant.name, tenant.number, tenant.contender.rank(lane))
+        if members:
+            self._rankings[lane].put(party.contender.name, party.number, party.contender.rank(lane))
 
     def _head(self, order: _Order) -> Ticket | None:
         # Removed tickets stay in the heap until they surface or are too many, so that removal is O(1) on average.
@@ -225,6 +251,11 @@ class FairQueue:
         order.removed += 1
         order.backlog_s -= price_s
         self._add(tenant, lane, -1, -price_s)
+        if not len(order):
+            members = tenant.party.members[lane]
+            members.discard(tenant.name)
+            if not members:
+                self._rankings[lane].discard(tenant.party.contender.name)
         if self._head(order) is not None and 2 * order.removed > len(order.waiting):
             # Else a caller that queues and leaves, behind one call of its own that stays, would spend our memory until
             # that one's deadline.
@@ -244,7 +275,8 @@ class FairQueue:
         contender = self._contest.enter(name)
         party = self._parties.get(name)
         if party is None:
-            party = self._parties[name] = _Party(contender, Contest(self._max_idle) if crowd else None)
+            contest = Contest(self._max_idle) if crowd else None
+            party = self._parties[name] = _Party(self._sequence, contender, contest)
         # A crowd is as much as one ordinary tenant.
         contender.weight = 1.0 if party.contest is not None else ticket.weight
         member = contender
@@ -252,7 +284,7 @@ class FairQueue:
             member = party.contest.enter(ticket.tenant)
             member.weight = ticket.weight
         if tenant is None:
-            tenant = self._tenants[ticket.tenant] = _Tenant(ticket.tenant, party, member)
+            tenant = self._tenants[ticket.tenant] = _Tenant(ticket.tenant, self._sequence, party, member)
         return tenant
 
     def _leave(self, tenant: _Tenant) -> None:

@@ -249,7 +249,9 @@ class Quota:
     def on_record(self, now: float, levels: Sequence[Level]) -> bool:
         """Whether this caller has been known for long enough, and its calls went well."""
         own = next((level for level in levels if _judged(level)), None)
-        return own is not None and self._recorded(now, self._account(now, own))
+        if own is None or (own.credit is not None and own.name not in self._roll):
+            return False
+        return self._recorded(now, self._account(now, own))
 
     def multiplier(self, now: float, levels: Sequence[Level]) -> float:
         """What the prices of this tenant are multiplied by: 1 to most_factor."""
@@ -278,14 +280,17 @@ class Quota:
         return account
 
     def _wanted(self, now: float, levels: Sequence[Level], demand: Demand) -> list[_Wanted]:
-        accounts, factor, newcomers = list[tuple[Level, Account]](), 1.0, False
+        accounts, own, newcomers = list[tuple[Level, Account]](), None, False
         for level in levels:
             account = self._account(now, level)
             accounts.append((level, account))
-            newcomers = newcomers or level.newcomers
-            # Only tenants' accounts are ever multiplied.
-            factor = max(factor, account.multiplier)
-        if newcomers and self._on_record(now, accounts):
+            if level.newcomers:
+                newcomers = True
+            elif _judged(level):
+                own = account
+        # Only tenants' accounts are ever multiplied.
+        factor = own.multiplier if own is not None else 1.0
+        if newcomers and own is not None and self._recorded(now, own):
             accounts = [pair for pair in accounts if not pair[0].newcomers]
         price = grains(demand.price_s)
         if factor > 1:
@@ -296,10 +301,6 @@ class Quota:
             (level, account, price if level.currency is Currency.COMPUTE_S else _count(level.currency, demand.tokens))
             for level, account in accounts
         ]
-
-    def _on_record(self, now: float, accounts: Sequence[tuple[Level, Account]]) -> bool:
-        own = next((account for level, account in accounts if _judged(level)), None)
-        return own is not None and self._recorded(now, own)
 
     def _recorded(self, now: float, own: Account) -> bool:
         calls, seconds = self._settings.record_calls, self._settings.record_s
