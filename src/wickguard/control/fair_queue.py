@@ -171,7 +171,7 @@ class FairQueue:
 
         `can_start` says whether slots and memory allow the ticket now. Only the head of each (tenant, lane) is asked.
         """
-        ticket = self._choose(can_start)
+        ticket = self._choose(can_start) if self._tickets else None
         if ticket is None:
             return None
         lane, tenant = ticket.lane, self._tenants[ticket.tenant]

@@ -175,11 +175,7 @@ class Gate:
         """The waiting calls whose turn has come. Those without a denial hold a slot and bytes, and run from now on."""
         found: list[Turn] = []
         # While no slot is free nobody's turn can have come, and nobody needs to be looked at.
-        while (
-            self._waiting
-            and self._parts.slots.free(Lane.SHORT)
-            and (ticket := self._queue.pop(self._can_start)) is not None
-        ):
+        while self._parts.slots.free(Lane.SHORT) and (ticket := self._queue.pop(self._can_start)) is not None:
             candidate = self._waiting.pop(ticket.id)
             begun = self._begin(now, candidate)
             if isinstance(begun, Turn):
