@@ -30,12 +30,12 @@ from wickguard.guard.embedding import Embedding, token_bound
 from wickguard.guard.forecasting import Forecasting, reach
 from wickguard.guard.generation import Generation, prompt_limit
 from wickguard.guard.identity import Identity, load_keys
-from wickguard.guard.inference import Inference, Limits
+from wickguard.guard.inference import Inference, Limits, logits_limit
 from wickguard.guard.pipeline import Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
 from wickguard.guard.standing import Standings, Tenancy
-from wickguard.modality import generation, image, image_header, series, text
+from wickguard.modality import generation, image, image_header, logits, series, text
 from wickguard.policy.schema import Policy
 from wickguard.records import Call, Caller, Features, Lane, Pool, Quote
 from wickguard.telemetry.events import PolicyInForce
@@ -69,7 +69,7 @@ def build_decoder(policy: Policy, ground: Ground) -> Decoder:
             Service.GENERATE: Generation(ground.models, policy.generation, ground.weights),
             Service.CLASSIFY: Classification(ground.models, policy.image),
             Service.FORECAST: Forecasting(ground.models, policy.series),
-            Service.INFER: Inference(ground.models, Limits(policy.text, policy.series)),
+            Service.INFER: Inference(ground.models, _limits(policy)),
         }
     )
 
@@ -110,8 +110,8 @@ def survey(policy: Policy, models: Mapping[str, ModelSpec], pricer: Pricer) -> S
     machine = Machine(policy.capacity, policy.server.memory_bytes())
     dearest = median = 0.0
     for spec in models.values():
-        largest, ordinary = _samples(policy, spec)
-        dearest = max(dearest, _reserve_s(pricer, spec, largest, machine))
+        ordinary, *largest = _samples(policy, spec)
+        dearest = max(dearest, *(_reserve_s(pricer, spec, features, machine) for features in largest))
         median = max(median, _reserve_s(pricer, spec, ordinary, machine))
     keys = load_keys(Path(policy.identity.keys)) if policy.identity.keys else {}
     return Site(
@@ -176,24 +176,28 @@ def restage(stages: Stages, policy: Policy, identity: Identity, ground: Ground) 
     return new, site
 
 
-def _samples(policy: Policy, spec: ModelSpec) -> tuple[Features, Features]:
-    """The dearest request for a model inside the envelope, and an ordinary one."""
+def _limits(policy: Policy) -> Limits:
+    return Limits(policy.text, policy.series, policy.generation)
+
+
+def _samples(policy: Policy, spec: ModelSpec) -> tuple[Features, ...]:
+    """An ordinary request for a model, and the dearest ones inside the envelope, of each sort that its prices know."""
     if spec.image is not None:
         size = spec.image.height, spec.image.width
         ordinary = image_header.Header(image_header.Kind.JPEG, *_MEDIAN_PICTURE, 1, 24, 1)
-        return image.largest(policy.image, policy.edge.max_body_bytes, size), image.measure(
-            ordinary, _MEDIAN_FILE, size
-        )
+        largest = image.largest(policy.image, policy.edge.max_body_bytes, size)
+        return image.measure(ordinary, _MEDIAN_FILE, size), largest
     if spec.series is not None:
         seen = reach(spec.series)
         ordinary_series = series.measure([seen.context], seen.piece, spec.series.samples, seen)
-        return series.largest(policy.series, seen), ordinary_series
+        return ordinary_series, series.largest(policy.series, seen)
     if spec.writer is not None:
         limit, settings = prompt_limit(spec), policy.generation
         prompt = generation.synthesize(_MEDIAN_BYTES, 0)
-        return generation.largest(settings, limit), generation.measure(prompt, settings.default_max_tokens, limit)
+        usual = generation.measure(prompt, settings.default_max_tokens, limit)
+        return usual, generation.largest(settings, limit), logits.largest(logits_limit(spec, _limits(policy)))
     bound = token_bound(spec)
-    return text.largest(policy.text, bound), text.measure(text.synthesize([_MEDIAN_BYTES]), bound)
+    return text.measure(text.synthesize([_MEDIAN_BYTES]), bound), text.largest(policy.text, bound)
 
 
 def _reserve_s(pricer: Pricer, spec: ModelSpec, features: Features, machine: Machine) -> float:

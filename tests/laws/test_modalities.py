@@ -1,4 +1,4 @@
-"""Laws of pictures and series: measuring gives back what was synthesized, prices never fall when a feature grows."""
+"""Laws of pictures, series and tensors: measuring gives back what was synthesized, prices never fall when a feature grows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes import WRITER
 
 from wickguard.backend import ImageShape, ModelSpec, SeriesShape, Task
 from wickguard.cost.analytic import PriceSettings
 from wickguard.cost.quote import priced_analytically, quote
-from wickguard.modality import image, image_header, series
+from wickguard.modality import image, image_header, logits, series
 from wickguard.modality.tensor import PixelFeatures
 from wickguard.records import Features, Quote
+from wickguard.units import MIB
 
 NUMBERS = {
     "architecture": "x", "layers": 4, "hidden": 64, "heads": 4, "intermediate": 128, "vocab": 0, "max_tokens": 0,
@@ -87,6 +89,28 @@ def test_price_of_pixels_never_falls_when_a_feature_grows(count: int, more: int,
     low = PixelFeatures(count, count * 12_288)
     high = dataclasses.replace(low, **{name: getattr(low, name) + more})
     assert rises(*(quoted(DIGITS, features) for features in (low, high)))
+
+
+@given(st.tuples(*[COUNTS] * 5), st.sampled_from(["rows", "tokens", "values", "spelled", "token_bound"]), COUNTS)
+def test_price_of_logits_never_falls_when_a_feature_grows(numbers: tuple[int, ...], name: str, more: int) -> None:
+    """Law 5, for each feature alone; and nothing is free."""
+    low = logits.LogitsFeatures(*numbers)  # type: ignore[call-arg]
+    high = dataclasses.replace(low, **{name: getattr(low, name) + more})
+    quotes = [quoted(WRITER, features) for features in (low, high)]
+    assert rises(*quotes)
+    assert 0 < quotes[0].expected.cpu_s <= quotes[0].reserve.cpu_s <= quotes[0].ceiling.cpu_s
+
+
+@given(st.integers(1, 64), st.integers(1, 1024), st.booleans())
+def test_no_logits_inside_the_envelope_are_dearer_than_the_dearest_when_they_pass(
+    rows: int, tokens: int, spelled: bool
+) -> None:
+    """`largest` is what quotas must be able to hold."""
+    limit = logits.LogitsLimit(64, WRITER.max_tokens, WRITER.vocab, 8 * MIB)
+    if logits.check(rows, tokens, limit, "x", spelled=spelled) is not None:
+        return
+    found = quoted(WRITER, logits.measure(rows, tokens, WRITER.vocab, spelled=spelled))
+    assert found.expected.cpu_s <= quoted(WRITER, logits.largest(limit)).expected.cpu_s
 
 
 @given(

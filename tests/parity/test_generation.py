@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from tests.parity.test_minilm import read_f32
 
+from wickguard.backend import LogitsPayload, LogitsResult
+from wickguard.records import Cost
+
 engine = pytest.importorskip("wickguard_engine")
+from wickguard.workers.prepare import load  # noqa: E402  needs the engine
 
 TOLERANCE = 1e-3
 
@@ -47,6 +52,23 @@ def test_logits_and_greedy_tokens_are_the_references_when_the_prompt_is_its(shar
     assert np.abs(logits - read_f32(tensors, "logits")).max() < TOLERANCE
     greedy = read_i64(tensors, "greedy_ids")
     assert write(model.start(prompt, max_tokens=len(greedy))) == (described["greedy_text"], greedy, "length")
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_raw_tensors_are_the_references_logits_when_a_worker_computes_them(shared: Path, family: str) -> None:
+    """Both rows of a request, raw and in JSON: the same numbers to the last bit, and the reference's within the tolerance."""
+    tensors = shared / "fixtures" / family / "expected.safetensors"
+    prompt, model = read_i64(tensors, "prompt_ids"), load(str(shared / "fixtures" / family), None)
+    ids, found = np.array([prompt, prompt], "<i8").tobytes(), []
+    for encoding in ("raw", "json"):
+        job = msgspec.msgpack.encode(LogitsPayload(ids, 2, encoding))
+        result = model.run(job, Cost(60.0, 60.0, 1 << 30))
+        assert isinstance(result, bytes)
+        data = msgspec.msgpack.decode(result, type=LogitsResult).logits
+        values = np.frombuffer(data, "<f4") if encoding == "raw" else np.array(json.loads(b"[" + data + b"]"), "<f4")
+        found.append(values.reshape(2, len(prompt), -1))
+    assert np.array_equal(found[0], found[1])
+    assert np.abs(found[0] - read_f32(tensors, "logits")).max() < TOLERANCE
 
 
 def test_story_is_the_one_on_the_card_when_written_greedily(shared: Path) -> None:

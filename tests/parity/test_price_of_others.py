@@ -1,20 +1,28 @@
-"""The prices of pictures and series against the engine: the same operations, and never less memory than a call takes."""
+"""The prices of pictures, series and tensors against the engine: the same operations, never less memory than a call takes."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
 import pytest
 from tests import pictures
 
-from wickguard.backend import ClassifyPayload, ForecastPayload, ModelSpec, PixelsPayload
+from wickguard.backend import (
+    ClassifyPayload,
+    ForecastPayload,
+    LogitsPayload,
+    LogitsResult,
+    ModelSpec,
+    PixelsPayload,
+)
 from wickguard.cost import series as series_cost
 from wickguard.cost.analytic import PriceSettings
 from wickguard.cost.quote import priced_analytically, quote
 from wickguard.guard.forecasting import reach
-from wickguard.modality import image, image_header, series
+from wickguard.modality import image, image_header, logits, series
 from wickguard.modality.tensor import PixelFeatures
 from wickguard.records import Cost, Features
 
@@ -83,6 +91,26 @@ def test_pixels_take_no_more_memory_than_quoted_when_they_are_classified(
     values = np.zeros((count, 3, 32, 32), np.float32).tobytes()
     reserved, _ = memory_of(spec, PixelFeatures(count, len(values)))
     assert peak_of(model, msgspec.msgpack.encode(PixelsPayload(values, "json"))) <= reserved
+
+
+@pytest.mark.parametrize("encoding", ["raw", "json"])
+@pytest.mark.parametrize(("rows", "tokens"), [(1, 1), (1, 97), (1, 512), (3, 40), (64, 2)])
+def test_logits_take_no_more_memory_than_quoted_and_answer_no_more_bytes(
+    shared: Path, rows: int, tokens: int, encoding: Literal["raw", "json"]
+) -> None:
+    """The ledger's peak is under the quote, and the answer under what admission was told."""
+    model, spec = loaded(shared / "models" / "stories-llama")
+    features = logits.measure(rows, tokens, spec.vocab, spelled=encoding == "json")
+    reserved, _ = memory_of(spec, features)
+    ids = (np.arange(rows * tokens) * 7 % spec.vocab).astype("<i8").tobytes()
+    payload = msgspec.msgpack.encode(LogitsPayload(ids, rows, encoding))
+    assert peak_of(model, payload) <= reserved
+    result = model.run(payload, LIMITS)
+    assert isinstance(result, bytes) and len(result) <= features.answer_bytes
+    answer = msgspec.msgpack.decode(result, type=LogitsResult)
+    assert answer.tokens == [rows * tokens]
+    spelled = answer.logits.count(b",") + 1 if encoding == "json" else len(answer.logits) // 4
+    assert spelled == features.values
 
 
 SHAPES = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wickguard.backtest.recording import Request
-from wickguard.modality import image, series, text
+from wickguard.modality import image, logits, series, text
 from wickguard.modality.image_header import Header, Kind
 from wickguard.policy.schema import Policy
 from wickguard.records import Quote
@@ -34,6 +34,11 @@ def _envelope(features: Mapping[str, int], policy: Policy) -> Rejection | None:
         scans = features["scan_pixels"] // max(1, features["width"] * features["height"])
         header = Header(Kind.JPEG, features["width"], features["height"], features["frames"], features["bits"], scans)
         return image.check(header, policy.image, "")
+    if "spelled" in features:
+        found = logits.LogitsFeatures(**features)
+        vocab = found.values // (found.rows * found.tokens)
+        limit = logits.LogitsLimit(policy.text.max_inputs, found.tokens, vocab, policy.generation.max_logits_bytes)
+        return logits.check(found.rows, found.tokens, limit, "", spelled=found.spelled > 0)
     if "series" in features:
         lengths = [features["longest"]] * features["series"]
         return series.check(lengths, features["horizon"], features["samples"], policy.series)

@@ -2,7 +2,8 @@
 
 Reading a prompt is bound by arithmetic: operations over the speed of one core. Each token that is written reads all weights
 once, and the keys and values of everything before it: a step costs the same for every call, and more by the bytes of cache
-that it reads. The answer counts with all tokens that may be written: how many will be is the model's decision. Memory is exact
+that it reads. The answer counts with all tokens that may be written: how many will be is the model's decision. Logits after
+each token (raw tensors) are steps that read the output matrix alone, and numbers that may have to be spelled. Memory is exact
 (a test compares it with the engine's own bound), because a session's cache is allocated whole when it starts. Promises:
 monotone in every feature, never zero. Pure. It must not know queues, tenants or processes.
 """
@@ -21,6 +22,7 @@ from wickguard.cost.analytic import (
 from wickguard.cost.curve import Curve, uncalibrated
 from wickguard.cost.model import Bounds
 from wickguard.modality.generation import GenerationFeatures
+from wickguard.modality.logits import LogitsFeatures
 from wickguard.records import Features
 from wickguard.units import KIB, MIB
 
@@ -38,11 +40,18 @@ SAMPLER_BYTES = 17
 ID_BYTES = 12
 WINDOW_BYTES = 16 * KIB * 160
 TEMPLATE_BYTES_PER_BYTE = 12
-
+# Raw tensors: an id as bytes and as an object of Python, a number that is being spelled, and the copies of an answer: as the
+# engine makes it, as bytes, joined, and in the result, whose buffer doubles as it grows.
+BYTES_PER_ID = 64
+BYTES_PER_NUMBER = 64
+ANSWER_COPIES = 5
 
 # What a token takes beside reading the weights, and how fast memory is read: as assumed, and on a slow machine at worst.
 STEP_S, SLOW_STEP_S = 6e-5, 3e-4
 BYTES_PER_S, SLOW_BYTES_PER_S = 15e9, 4e9
+# One logit written out as JSON.
+SPELL_S, SLOW_SPELL_S = 2e-7, 1e-6
+MEGA = 1e6
 
 
 def flops(spec: ModelSpec, tokens: int) -> float:
@@ -64,19 +73,8 @@ def cache_bytes(spec: ModelSpec, tokens: int) -> int:
 
 def peak_bytes(spec: ModelSpec, features: GenerationFeatures) -> int:
     """Bytes alive at once: the cache for prompt and answer, the workspace, or what tokenising takes before them."""
-    shape = _shape(spec)
     tokens = features.prompt_bound + features.max_tokens
-    rows = min(tokens, CHUNK_ROWS)
-    query, kv = spec.heads * shape.head_width, shape.kv_heads * shape.head_width
-    block = max(LEAST_BLOCK, spec.heads // max(1, shape.kv_heads))
-    floats = (
-        rows * (2 * spec.hidden + query + 2 * kv + query + shape.head_width)
-        + 2 * min(rows, BLOCK_ROWS) * spec.intermediate
-        + max(SCORE_BUDGET, block * _padded(tokens))
-        + MOST_ROWS * _padded(shape.head_width)
-        + spec.vocab
-    )
-    running = cache_bytes(spec, tokens) + F32 * floats + SAMPLER_BYTES * spec.vocab
+    running = running_bytes(spec, tokens) + SAMPLER_BYTES * spec.vocab
     # A normaliser that expands makes every buffer of a window longer.
     expansion = max(1, round(spec.token_expansion))
     tokenizing = (
@@ -87,12 +85,41 @@ def peak_bytes(spec: ModelSpec, features: GenerationFeatures) -> int:
     return max(running, tokenizing) + 8 * tokens + 64 * KIB + PAYLOAD_BYTES_PER_BYTE * features.prompt_bytes + MIB
 
 
-class GenerationCost:
-    """The cost model (cost.model.CostModel) of a model that writes. flops_per_s: of one core while it reads a prompt."""
+def logits_bytes(spec: ModelSpec, features: LogitsFeatures) -> int:
+    """Bytes alive at once for raw tensors: cache and workspace of one row, the ids, and the answer as often as it is copied."""
+    running = running_bytes(spec, features.tokens)
+    ids, spelling = BYTES_PER_ID * features.rows * features.tokens, BYTES_PER_NUMBER * spec.vocab
+    return running + ids + spelling + ANSWER_COPIES * features.answer_bytes + 64 * KIB + MIB
 
-    terms = ("call", "byte", "giga-operation read", "token written", "gigabyte of cache read")
+
+def running_bytes(spec: ModelSpec, tokens: int) -> int:
+    """Bytes of the cache for so many tokens, and of the workspace beside it."""
+    shape = _shape(spec)
+    rows = min(tokens, CHUNK_ROWS)
+    query, kv = spec.heads * shape.head_width, shape.kv_heads * shape.head_width
+    block = max(LEAST_BLOCK, spec.heads // max(1, shape.kv_heads))
+    floats = (
+        rows * (2 * spec.hidden + query + 2 * kv + query + shape.head_width)
+        + 2 * min(rows, BLOCK_ROWS) * spec.intermediate
+        + max(SCORE_BUDGET, block * _padded(tokens))
+        + MOST_ROWS * _padded(shape.head_width)
+        + spec.vocab
+    )
+    return cache_bytes(spec, tokens) + F32 * floats
+
+
+class GenerationCost:
+    """The cost model (cost.model.CostModel) of a model that writes. flops_per_s: of one core while it reads a prompt.
+
+    It prices text that is written, and the logits of raw tensors.
+    """
+
+    terms = (
+        "call", "byte", "giga-operation read", "token written", "gigabyte of cache read", "row of logits",
+        "million numbers spelled",
+    )  # fmt: skip
     memory_terms = ("call", "byte as computed")
-    kinds = ("ids", "text")
+    kinds = ("ids", "tensor", "text")
 
     def __init__(self, spec: ModelSpec, flops_per_s: float) -> None:
         self._spec = spec
@@ -100,41 +127,61 @@ class GenerationCost:
 
     def prices(self, features: Features) -> bool:
         """See CostModel."""
-        return isinstance(features, GenerationFeatures)
+        return isinstance(features, GenerationFeatures | LogitsFeatures)
 
     def kind(self, features: Features) -> str:
         """Of token ids everything is known; of texts the tokens are a guess."""
+        if isinstance(features, LogitsFeatures):
+            return "tensor"
         return "ids" if not _generation(features).prompt_bytes else "text"
 
     def basis(self, features: Features) -> tuple[float, ...]:
         """See CostModel."""
+        if isinstance(features, LogitsFeatures):
+            head = 2.0 * self._spec.hidden * self._spec.vocab
+            read = features.rows * (flops(self._spec, features.tokens) - head)
+            rows = float(features.rows * features.tokens)
+            return 1.0, 0.0, read / GIGA, 0.0, 0.0, rows, features.spelled / MEGA
         found = _generation(features)
         return self._basis(found, found.prompt_typical)
 
     def memory_basis(self, features: Features) -> tuple[float, ...]:
         """See CostModel."""
-        return 1.0, float(peak_bytes(self._spec, _generation(features)))
+        return 1.0, float(self._bytes(features))
 
     def bounds(self, features: Features) -> Bounds:
         """See CostModel. How long an answer becomes is the model's decision: at least it is one token."""
-        found = _generation(features)
-        read_s = self.basis(features)[2] * GIGA / self._speed
-        most = self._coefficients(SLOW_STEP_S, SLOW_BYTES_PER_S)
-        most_s = sum(unit * amount for unit, amount in zip(most, self._basis(found, found.prompt_bound), strict=True))
-        return Bounds(LEAST_SHARE * read_s, most_s, peak_bytes(self._spec, found))
+        work = self.basis(features)
+        read_s = work[2] * GIGA / self._speed
+        most = self._coefficients(SLOW_STEP_S, SLOW_BYTES_PER_S, SLOW_SPELL_S)
+        if isinstance(features, GenerationFeatures):
+            work = self._basis(features, features.prompt_bound)
+        most_s = sum(unit * amount for unit, amount in zip(most, work, strict=True))
+        return Bounds(LEAST_SHARE * read_s, most_s, self._bytes(features))
 
     def assumed(self) -> Curve:
         """The curve of a model that has not been calibrated."""
-        return uncalibrated(self._coefficients(STEP_S, BYTES_PER_S), (0.0, 1.0), self.kinds)
+        return uncalibrated(self._coefficients(STEP_S, BYTES_PER_S, SPELL_S), (0.0, 1.0), self.kinds)
 
     def _basis(self, found: GenerationFeatures, prompt: int) -> tuple[float, ...]:
         steps = found.max_tokens
         cache = cache_bytes(self._spec, PANEL) / PANEL * steps * (prompt + steps / 2)
-        return 1.0, float(found.prompt_bytes), flops(self._spec, prompt) / GIGA, float(steps), cache / GIGA
+        return 1.0, float(found.prompt_bytes), flops(self._spec, prompt) / GIGA, float(steps), cache / GIGA, 0.0, 0.0
 
-    def _coefficients(self, step_s: float, bytes_per_s: float) -> tuple[float, ...]:
-        weights_s = self._spec.weight_bytes / bytes_per_s
-        return CALL_OVERHEAD_S, TOKENIZE_S_PER_BYTE, GIGA / self._speed, step_s + weights_s, GIGA / bytes_per_s
+    def _bytes(self, features: Features) -> int:
+        if isinstance(features, LogitsFeatures):
+            return logits_bytes(self._spec, features)
+        return peak_bytes(self._spec, _generation(features))
+
+    def _coefficients(self, step_s: float, bytes_per_s: float, spell_s: float) -> tuple[float, ...]:
+        spec = self._spec
+        weights_s = spec.weight_bytes / bytes_per_s
+        # One row at a time: the output matrix is read for each, and its logits are copied on their way out.
+        row_s = F32 * spec.vocab * (spec.hidden + ANSWER_COPIES) / bytes_per_s
+        return (
+            CALL_OVERHEAD_S, TOKENIZE_S_PER_BYTE, GIGA / self._speed, step_s + weights_s, GIGA / bytes_per_s, row_s,
+            spell_s * MEGA,
+        )  # fmt: skip
 
 
 def _generation(features: Features) -> GenerationFeatures:

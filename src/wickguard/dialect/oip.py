@@ -227,17 +227,18 @@ class Named:
 def signature(spec: ModelSpec) -> tuple[list[Named], list[Named]]:
     """(inputs, outputs) of a model, by the names of optimum's exports; `text` for whoever has no tokenizer.
 
-    A forecaster takes series of one length, NaN where a value is missing, and its parameters with the request.
+    A forecaster takes series of one length, NaN where a value is missing, and its parameters with the request; a model that
+    writes takes rows of one length.
     """
+    ids = [Named(name, "INT64", (-1, -1)) for name in ("input_ids", "attention_mask", "token_type_ids")]
     if spec.task is Task.EMBED:
-        ids = [Named(name, "INT64", (-1, -1)) for name in ("input_ids", "attention_mask", "token_type_ids")]
         return [*ids, Named("text", "BYTES", (-1,))], [Named("embeddings", "FP32", (-1, spec.dimensions))]
     if spec.image is not None:
         seen = Named("pixel_values", "FP32", (-1, 3, spec.image.height, spec.image.width))
         return [seen], [Named("logits", "FP32", (-1, len(spec.image.labels)))]
     if spec.series is not None:
         return [Named("series", "FP32", (-1, -1))], [Named("samples", "FP32", (-1, -1, -1))]
-    return [], []
+    return ids[:2], [Named("logits", "FP32", (-1, -1, spec.vocab))]
 
 
 def render_server(version: str) -> bytes:

@@ -7,7 +7,6 @@ law 7, and the same limits as the other doors to the same model. It must not kno
 from __future__ import annotations
 
 import binascii
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,17 +17,19 @@ from wickguard.backend import (
     EmbedResult,
     ForecastPayload,
     ForecastResult,
+    LogitsPayload,
     LogitsResult,
     ModelSpec,
     PixelsPayload,
     Task,
 )
 from wickguard.dialect import oip
+from wickguard.guard import token_rows
 from wickguard.guard.embedding import token_bound
 from wickguard.guard.endpoint import Body
 from wickguard.guard.forecasting import reach
 from wickguard.guard.routes import model_in
-from wickguard.modality import series, tensor, text
+from wickguard.modality import generation, logits, series, tensor, text
 from wickguard.records import Call, Features, RawRequest
 from wickguard.rejection import Reason, Rejection
 
@@ -63,6 +64,12 @@ class Limits:
 
     text: text.TextSettings
     series: series.SeriesSettings
+    generation: generation.GenerationSettings
+
+
+def logits_limit(spec: ModelSpec, limits: Limits) -> logits.LogitsLimit:
+    """The envelope of token ids for a model that writes."""
+    return logits.LogitsLimit(limits.text.max_inputs, spec.max_tokens, spec.vocab, limits.generation.max_logits_bytes)
 
 
 _NOTES = msgspec.msgpack.Decoder(_Note)
@@ -82,8 +89,6 @@ class Inference:
         if spec is None:
             return Rejection(Reason.UNKNOWN_MODEL, "", "model", accepted=", ".join(self._models))
         inputs, outputs = oip.signature(spec)
-        if not inputs:
-            return Rejection(Reason.UNKNOWN_MODEL, f"models that {spec.task} have routes of their own", "model")
         task = oip.parse(raw.body, raw.json_bytes)
         if isinstance(task, Rejection):
             return task
@@ -127,7 +132,13 @@ class Inference:
             return _forecast(task, spec, self._limits.series)
         if not task.parameters.plain:
             return Rejection(Reason.UNKNOWN_FIELD, "this model takes no parameters", "parameters")
-        return self._embed(task, spec) if spec.task is Task.EMBED else _classify(task, spec)
+        match spec.task:
+            case Task.EMBED:
+                return self._embed(task, spec)
+            case Task.GENERATE:
+                return self._logits(task, spec)
+            case _:
+                return _classify(task, spec)
 
     def _embed(self, task: oip.InferTask, spec: ModelSpec) -> _Work | Rejection:
         bound, found = token_bound(spec), task.inputs.get("text")
@@ -148,42 +159,31 @@ class Inference:
 
     def _ids(self, task: oip.InferTask, spec: ModelSpec) -> list[list[int]] | Rejection:
         """The rows of input_ids without their padding."""
-        ids = task.inputs["input_ids"]
-        if len(ids.shape) != 2:
-            return _wrong_shape("input_ids", ids.shape, (-1, -1))
-        rows, columns = ids.shape
+        found = token_rows.sizes(task.inputs)
+        if isinstance(found, Rejection):
+            return found
+        rows, columns = found
         if rows > self._settings.max_inputs:
             return text.too_many_inputs(rows, self._settings.max_inputs, "input_ids")
         if columns > spec.max_tokens:
             return text.too_many_tokens(columns, spec.max_tokens, "input_ids")
-        lengths = [columns] * rows
-        mask, types = task.inputs.get("attention_mask"), task.inputs.get("token_type_ids")
-        for name, other in (("attention_mask", mask), ("token_type_ids", types)):
-            if other is not None and other.shape != ids.shape:
-                return _wrong_shape(name, other.shape, ids.shape)
-        if types is not None and types.data.strip(b"\0"):
-            return Rejection(
-                Reason.UNSUPPORTED_FIELD, "all tokens are of the first type", "token_type_ids", accepted="zeros"
-            )
-        if mask is not None:
-            found = [_length(mask.data[at : at + columns * 8]) for at in range(0, len(mask.data), columns * 8)]
-            if None in found:
-                return Rejection(
-                    Reason.UNSUPPORTED_FIELD, "each row must be ones, at least one, and then zeros", "attention_mask",
-                    accepted="padding at the end",
-                )  # fmt: skip
-            lengths = [length for length in found if length is not None]
-        whole = tensor.numbers("INT64", ids.data)
-        starts = range(0, len(whole), columns)
-        cut = [
-            [int(value) for value in itertools.islice(whole, start, start + n)]
-            for start, n in zip(starts, lengths, strict=True)
-        ]
-        if min(map(min, cut)) < 0:
-            return Rejection(
-                Reason.OUT_OF_ENVELOPE, "a token id is negative", "input_ids", limit=0, seen=min(map(min, cut))
-            )
-        return cut
+        return token_rows.cut(task.inputs)
+
+    def _logits(self, task: oip.InferTask, spec: ModelSpec) -> _Work | Rejection:
+        found = token_rows.sizes(task.inputs)
+        if isinstance(found, Rejection):
+            return found
+        rows, columns = found
+        limit = logits_limit(spec, self._limits)
+        refusal = logits.check(rows, columns, limit, "input_ids", spelled=not task.binary)
+        if refusal is not None:
+            return refusal
+        ids = token_rows.whole(task.inputs, spec.vocab)
+        if isinstance(ids, Rejection):
+            return ids
+        payload = LogitsPayload(ids, rows, "raw" if task.binary else "json")
+        features = logits.measure(rows, columns, spec.vocab, spelled=not task.binary)
+        return _Work(payload, features, (rows, columns, spec.vocab))
 
 
 def _check_names(task: oip.InferTask, inputs: list[oip.Named], outputs: list[oip.Named]) -> Rejection | None:
@@ -208,7 +208,7 @@ def _classify(task: oip.InferTask, spec: ModelSpec) -> _Work | Rejection:
     if shape is None:
         raise AssertionError(f"{spec.name} takes no pictures")
     if pixels.shape[1:] != (3, shape.height, shape.width):
-        return _wrong_shape("pixel_values", pixels.shape, (-1, 3, shape.height, shape.width))
+        return token_rows.wrong_shape("pixel_values", pixels.shape, (-1, 3, shape.height, shape.width))
     images = pixels.shape[0]
     if images > MAX_IMAGES:
         return text.too_many_inputs(images, MAX_IMAGES, "pixel_values")
@@ -224,7 +224,7 @@ def _forecast(task: oip.InferTask, spec: ModelSpec, settings: series.SeriesSetti
     if shape is None:
         raise AssertionError(f"{spec.name} takes no series")
     if len(given.shape) != 2:
-        return _wrong_shape("series", given.shape, (-1, -1))
+        return token_rows.wrong_shape("series", given.shape, (-1, -1))
     rows, points = given.shape
     horizon = shape.piece if asked.horizon is None else asked.horizon
     samples = shape.samples if asked.num_samples is None else asked.num_samples
@@ -242,23 +242,8 @@ def _forecast(task: oip.InferTask, spec: ModelSpec, settings: series.SeriesSetti
 
 def _texts(found: oip.Tensor) -> list[str] | Rejection:
     if len(found.shape) != 1:
-        return _wrong_shape("text", found.shape, (-1,))
+        return token_rows.wrong_shape("text", found.shape, (-1,))
     try:
         return [one.decode() for one in found.texts]
     except UnicodeDecodeError:
         return Rejection(Reason.MALFORMED, "it is not valid UTF-8", "text")
-
-
-def _length(row: bytes) -> int | None:
-    """How many ones a row of a mask has; None unless the rest are zeros."""
-    ones = row.count(_ONE)
-    return ones if ones and row == _ONE * ones + bytes(len(row) - len(_ONE) * ones) else None
-
-
-_ONE = (1).to_bytes(8, "little")
-
-
-def _wrong_shape(name: str, seen: tuple[int, ...], wanted: tuple[int, ...]) -> Rejection:
-    spelled = "x".join("n" if size < 0 else str(size) for size in wanted)
-    detail = f"{name} has shape {'x'.join(map(str, seen))}"
-    return Rejection(Reason.OUT_OF_ENVELOPE, detail, name, accepted=spelled)

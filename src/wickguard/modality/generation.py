@@ -18,7 +18,7 @@ from msgspec import Meta
 from wickguard.modality import text
 from wickguard.rejection import Reason, Rejection
 from wickguard.setting import check as check_settings
-from wickguard.units import KIB, MIB
+from wickguard.units import GIB, KIB, MIB
 
 Messages = Sequence[tuple[str, str]]
 Prompt = str | Sequence[int] | Messages
@@ -34,6 +34,7 @@ class GenerationSettings:
     max_prompt_bytes: UTF-8 bytes of the prompt, or of all messages together.
     max_stops: stop strings of one request.
     max_stop_bytes: of one stop string.
+    max_logits_bytes: of an answer in raw tensors, which has as many numbers after each token as there are tokens.
     """
 
     default_max_tokens: Annotated[int, Meta(ge=1, le=1 << 20)] = 256
@@ -42,6 +43,7 @@ class GenerationSettings:
     max_prompt_bytes: Annotated[int, Meta(ge=1, le=16 * MIB)] = 64 * KIB
     max_stops: Annotated[int, Meta(ge=0, le=16)] = 4
     max_stop_bytes: Annotated[int, Meta(ge=1, le=256)] = 128
+    max_logits_bytes: Annotated[int, Meta(ge=KIB, le=GIB)] = 8 * MIB
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -26,6 +26,7 @@ _ORDERED = (
     ("price.max_bytes", "workers.max_grant_bytes", "such a call could never run"),
     ("price.max_cpu_s", "edge.max_timeout_s", "such a call could never be answered in time"),
     ("edge.max_body_bytes", "workers.max_job_bytes", "such a body would never reach a worker"),
+    ("generation.max_logits_bytes", "workers.max_result_bytes", "such an answer would never leave its worker"),
     ("edge.body_timeout_s", "edge.max_timeout_s", "a body would be waited for when its answer is long overdue"),
     ("edge.rate_grace_s", "edge.body_timeout_s", "the least rate would never be asked for"),
     ("workers.backoff_base_s", "workers.backoff_max_s", "the first wait would be longer than the longest"),

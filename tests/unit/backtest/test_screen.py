@@ -7,7 +7,7 @@ from tests.fakes import features_of, quote_of
 
 from wickguard.backtest.recording import Happened, Request
 from wickguard.backtest.screen import screen
-from wickguard.modality import image, image_header, series
+from wickguard.modality import image, image_header, logits, series
 from wickguard.policy.load import parse
 from wickguard.policy.schema import Policy
 from wickguard.records import Caller, Pool
@@ -18,6 +18,8 @@ PICTURE = image.measure(
     image_header.Header(image_header.Kind.JPEG, 400, 100, 1, 24, 3), 20_000, (224, 224)
 ).as_dict()  # fmt: skip
 SERIES = series.measure([30, 50], 12, 20, series.Reach(512, 64)).as_dict()
+# 40,000 numbers of at most 16 bytes, and their frame.
+LOGITS = logits.measure(2, 20, 1000, spelled=True).as_dict()
 
 
 def request(features: dict[str, int], body_bytes: int = 2000) -> Request:
@@ -26,7 +28,7 @@ def request(features: dict[str, int], body_bytes: int = 2000) -> Request:
     return Request("r", 0.0, "/x", caller, "m", features, body_bytes, 9.0, None, Happened(None))
 
 
-@pytest.mark.parametrize("features", [TEXT, PICTURE, SERIES, {}])
+@pytest.mark.parametrize("features", [TEXT, PICTURE, SERIES, LOGITS, {}])
 def test_a_request_passes_when_the_policy_is_the_default(features: dict[str, int]) -> None:
     """Of every modality, and of one that this version does not know."""
     assert screen(request(features), quote_of(), Policy()) is None
@@ -48,6 +50,8 @@ def test_a_request_passes_when_the_policy_is_the_default(features: dict[str, int
         (SERIES, "[series]\nmax_horizon = 11\n", "out_of_envelope"),
         (SERIES, "[series]\nmax_samples = 19\n", "out_of_envelope"),
         (SERIES, "[series]\nmax_values = 479\n", "out_of_envelope"),
+        (LOGITS, "[text]\nmax_inputs = 1\n", "batch_too_large"),
+        (LOGITS, "[generation]\nmax_logits_bytes = 640063\n", "out_of_envelope"),
         ({}, "[price]\nmax_cpu_s = 0.9\n", "unaffordable"),
         ({}, '[price]\nmax_bytes = "4M"\nfloor_bytes = "2M"\n', "unaffordable"),
     ],

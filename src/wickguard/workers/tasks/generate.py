@@ -14,12 +14,13 @@ import msgspec
 import wickguard_engine as engine
 
 from wickguard import clock
-from wickguard.backend import GeneratePayload, GenerateResult, WriterShape
+from wickguard.backend import GeneratePayload, GenerateResult, LogitsPayload, WriterShape
 from wickguard.workers.loader import Refused
+from wickguard.workers.tasks import logits
 
 # As often as a reader can see; the first piece goes at once.
 PIECE_EVERY_S = 0.02
-_PAYLOAD = msgspec.msgpack.Decoder(GeneratePayload)
+_PAYLOAD = msgspec.msgpack.Decoder(GeneratePayload | LogitsPayload)
 
 
 def describe(model: engine.Generator) -> dict[str, object]:
@@ -33,6 +34,8 @@ def describe(model: engine.Generator) -> dict[str, object]:
 def run(model: engine.Generator, payload: bytes) -> bytes | Generator[bytes, None, bytes]:
     """One job. Raises Refused, or engine.EngineError."""
     job = _PAYLOAD.decode(payload)
+    if isinstance(job, LogitsPayload):
+        return logits.run(model, job)
     field, prompt = _prompt(model, job)
     limit = model.spec.max_tokens or 0
     if len(prompt) > job.prompt_tokens:
