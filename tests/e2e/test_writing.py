@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -133,6 +134,23 @@ def test_request_is_refused_by_field_when_it_asks_for_more_than_text(
         client.chat.completions.create(**asked)  # type: ignore[call-overload]
     body = refused.value.response.json()["error"]
     assert (refused.value.status_code, body["code"], body["param"]) == (status, code, param), body
+
+
+def test_stream_says_what_is_left_when_it_begins(desk: Desk) -> None:
+    """The RateLimit fields of a whole answer, what the call holds taken off; what it took is known only at the end."""
+    asked = {"model": NAME, "prompt": PROMPT, "max_tokens": 200, "temperature": 0}
+    headers = {"authorization": f"Bearer {desk.key}"}
+    url, left = f"{desk.server.url}/v1/completions", []
+    for more in ({}, {"stream": True}):
+        with httpx.stream("POST", url, json=asked | more, headers=headers, timeout=30) as answer:
+            assert answer.status_code == 200
+            most = re.fullmatch(r'"compute";q=(\d+);w=\d+;wg-unit="compute-ms"', answer.headers["ratelimit-policy"])
+            found = re.fullmatch(r'"compute";r=(\d+);t=\d+', answer.headers["ratelimit"])
+            assert most is not None and found is not None, answer.headers
+            assert ("server-timing" in answer.headers) == (not more)
+            left.append(int(most[1]) - int(found[1]))
+            answer.read()
+    assert left[1] > 0
 
 
 def test_error_reaches_the_client_when_a_stream_is_refused(client: openai.OpenAI) -> None:

@@ -119,7 +119,7 @@ class GenerationCost:
         "million numbers spelled",
     )  # fmt: skip
     memory_terms = ("call", "byte as computed")
-    kinds = ("ids", "tensor", "text")
+    kinds = ("ids", "text", "tensor")
 
     def __init__(self, spec: ModelSpec, flops_per_s: float) -> None:
         self._spec = spec
@@ -130,7 +130,9 @@ class GenerationCost:
         return isinstance(features, GenerationFeatures | LogitsFeatures)
 
     def kind(self, features: Features) -> str:
-        """Of token ids everything is known; of texts the tokens are a guess."""
+        """Of token ids everything is known; of texts the tokens are a guess. What is spelled is known too, and last in `kinds`,
+        because that no kind reserves less than one before it must not make texts dearer.
+        """
         if isinstance(features, LogitsFeatures):
             return "tensor"
         return "ids" if not _generation(features).prompt_bytes else "text"

@@ -13,13 +13,11 @@ import random
 import msgspec
 
 from wickguard.guard.admit import Allowance
-from wickguard.guard.head import Send
+from wickguard.guard.head import Headers, Send
 from wickguard.rejection import Rejection
 from wickguard.units import KIB
 
 PIECE_BYTES = 64 * KIB
-
-Headers = list[tuple[bytes, bytes]]
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -81,8 +81,11 @@ class Application:
         head = Head.of(scope)
         request_id = f"req-{_IDS.getrandbits(64):016x}"
         route = edge.find_route(head, self._surface.pipeline.stages.edge)
-        decoder = self._surface.pipeline.stages.decoder
-        teller = Teller(send, request_id, WRITE_TIMEOUT_S, lambda call: decoder.spelling(call, _known(route)))
+        stages = self._surface.pipeline.stages
+        teller = Teller(
+            send, request_id, WRITE_TIMEOUT_S, lambda call: stages.decoder.spelling(call, _known(route)),
+            lambda call: allowance_headers(stages.admission.allowance(call.caller)),
+        )  # fmt: skip
         try:
             answer = await self._answer(request_id, route, head, receive, teller)
         except Exception:

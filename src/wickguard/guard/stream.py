@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from wickguard.guard.head import Send
+from wickguard.guard.head import Headers, Send
 from wickguard.records import Call
 from wickguard.units import KIB
 
@@ -72,13 +72,20 @@ class Spelled(Protocol):
 
 
 class Teller:
-    """Sends the answer of one request in pieces. begun: whether the response has; broken: whether its reader is lost."""
+    """Sends the answer of one request in pieces. begun: whether the response has; broken: whether its reader is lost.
 
-    def __init__(self, send: Send, request_id: str, write_timeout_s: float, spell: Callable[[Call], Spelled]) -> None:
+    spell: how it is spelled. headers: what its head says beside that, asked for when it begins: the end comes after the head.
+    """
+
+    def __init__(
+        self, send: Send, request_id: str, write_timeout_s: float, spell: Callable[[Call], Spelled],
+        headers: Callable[[Call], Headers],
+    ) -> None:  # fmt: skip
         self._send = send
         self._request_id = request_id
         self._write_timeout_s = write_timeout_s
         self._spell = spell
+        self._headers = headers
         self.begun = False
         self.broken = False
 
@@ -88,7 +95,7 @@ class Teller:
         while piece := await stream.take():
             try:
                 if not self.begun:
-                    await self.begin()
+                    await self.begin(call)
                     piece = spelled.begin() + spelled.piece(piece)
                 else:
                     piece = spelled.piece(piece)
@@ -98,13 +105,14 @@ class Teller:
                 return False
         return True
 
-    async def begin(self) -> None:
+    async def begin(self, call: Call) -> None:
         """Send the head of the response."""
         self.begun = True
         head = [
             (b"content-type", EVENTS),
             (b"cache-control", b"no-store"),
             (b"x-request-id", self._request_id.encode()),
+            *self._headers(call),
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": head})
 

@@ -106,6 +106,8 @@ def test_pieces_are_events_as_they_come_when_a_stream_is_asked_for(usage: bool) 
         assert stage.exchange.sent == []
         assert await stage.piece(b"Hel")
         assert stage.exchange.headers[b"content-type"] == b"text/event-stream; charset=utf-8"
+        assert stage.exchange.headers[b"ratelimit-policy"].startswith(b'"compute";q=')
+        assert stage.exchange.headers[b"ratelimit"].startswith(b'"compute";r=')
         first = stage.exchange.answer
         assert await stage.piece("lo é".encode())
         assert len(stage.exchange.answer) > len(first)
