@@ -63,7 +63,7 @@ class TenantSettings:
 
 @dataclass(frozen=True, slots=True)
 class QuotaPolicy:
-    """What all callers together may use, and those that nobody vouches for. Shares are parts of the capacity.
+    """What all callers together may use, and those that nobody vouches for. Shares are parts of the capacity unless said.
 
     capacity: compute-seconds per second that all callers share; 0 = usable cores.
     burst_s: what may be used at once, in seconds of a rate (but always 2.4 times the dearest call).
@@ -72,6 +72,9 @@ class QuotaPolicy:
     alarmed_share: of the same, and of new tenants, while many identities attack together.
     new_share: of all tenants together whose trust is new.
     refusal_s: compute-seconds that a refusal costs whoever was refused.
+    newcomers_share: a part of anonymous_share, the most that callers without a record use together.
+    record_calls: a caller without a key has a record after so many calls that ended well, since the last that was killed.
+    record_s: and when it has been known for so long, from its first call on.
     """
 
     capacity: Annotated[float, Meta(ge=0, le=65_536)] = 0.0
@@ -81,6 +84,9 @@ class QuotaPolicy:
     alarmed_share: Annotated[float, Meta(ge=0.001, le=1)] = 0.10
     new_share: Annotated[float, Meta(ge=0.001, le=1)] = 0.25
     refusal_s: Annotated[float, Meta(ge=0, le=60)] = 0.001
+    newcomers_share: Annotated[float, Meta(ge=0.001, le=1)] = 0.6
+    record_calls: Annotated[int, Meta(ge=0, le=10_000)] = 5
+    record_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
 
     def __post_init__(self) -> None:
         check(self)
@@ -100,11 +106,12 @@ class QuotaPolicy:
             anonymous_share=self.anonymous_share,
             alarmed_share=self.alarmed_share,
             new_share=self.new_share,
+            newcomers_share=self.newcomers_share,
         )
 
     def quota(self) -> QuotaSettings:
         """As the quota takes it."""
-        return QuotaSettings(refusal_s=self.refusal_s)
+        return QuotaSettings(refusal_s=self.refusal_s, record_calls=self.record_calls, record_s=self.record_s)
 
 
 def _per_minute(count: int) -> Limit | None:

@@ -8,7 +8,7 @@ import pytest
 
 from wickguard.control.bucket import Limit
 from wickguard.control.ladder import Currency, Level, Scope
-from wickguard.control.quota import Demand, Lease, Quota, SettlementStatus, Shortfall, Usage
+from wickguard.control.quota import Demand, Lease, Quota, QuotaSettings, SettlementStatus, Shortfall, Usage
 from wickguard.control.roll import RollSettings
 from wickguard.errors import WickguardError
 
@@ -259,6 +259,17 @@ def test_a_record_is_out_of_reach_of_newcomers_when_they_use_up_their_part() -> 
     lease = take(quota, "regular", (ALL, NEWCOMERS, ADDRESS), 0.1, now)
     assert NEWCOMERS not in [hold.level for hold in lease.holds]
     assert quota.reserved(now, NEWCOMERS) == before
+
+
+def test_a_record_is_what_the_new_settings_say_when_they_change() -> None:
+    """What a stranger did is kept, and judged anew."""
+    quota = Quota(SEED, QuotaSettings(record_calls=50))
+    now = record(quota, 0.0)
+    full_of_newcomers(quota, now)
+    assert refused(quota, (ALL, NEWCOMERS, ADDRESS), 0.1, now).level is NEWCOMERS
+    quota.adopt(QuotaSettings())
+    lease = take(quota, "regular", (ALL, NEWCOMERS, ADDRESS), 0.1, now)
+    assert NEWCOMERS not in [hold.level for hold in lease.holds]
 
 
 def test_the_record_is_lost_when_a_call_is_killed() -> None:

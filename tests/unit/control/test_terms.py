@@ -6,6 +6,7 @@ import pytest
 
 from wickguard.control.bucket import Limit
 from wickguard.control.ladder import Climber, Currency, Ladder, LadderSettings, Plan, Trust
+from wickguard.control.quota import QuotaSettings
 from wickguard.control.terms import QuotaPolicy, TenantSettings
 from wickguard.errors import SettingError
 
@@ -38,9 +39,10 @@ def test_every_limit_is_a_level_when_a_plan_meets_the_ladder() -> None:
 def test_the_capacity_is_the_cores_when_it_is_not_set() -> None:
     """Everything else is handed on as it was written."""
     assert QuotaPolicy().ladder(4.0, 5.0, 0.02) == LadderSettings(4.0, 5.0, 0.02)
-    chosen = QuotaPolicy(3.0, 20.0, 0.2, 0.3, 0.05, 0.4, 0.002)
-    assert chosen.ladder(4.0, 5.0, 0.02) == LadderSettings(3.0, 5.0, 0.02, 20.0, 0.2, 0.3, 0.05, 0.4)
-    assert chosen.quota().refusal_s == 0.002
+    chosen = QuotaPolicy(3.0, 20.0, 0.2, 0.3, 0.05, 0.4, 0.002, 0.8, 9, 30.0)
+    assert chosen.ladder(4.0, 5.0, 0.02) == LadderSettings(3.0, 5.0, 0.02, 20.0, 0.2, 0.3, 0.05, 0.4, 0.8)
+    assert chosen.quota() == QuotaSettings(refusal_s=0.002, record_calls=9, record_s=30.0)
+    assert QuotaPolicy().quota() == QuotaSettings()
 
 
 def test_shares_are_refused_when_alarm_would_allow_more() -> None:
