@@ -185,7 +185,7 @@ def _samples(policy: Policy, spec: ModelSpec) -> tuple[Features, ...]:
     if spec.image is not None:
         size = spec.image.height, spec.image.width
         ordinary = image_header.Header(image_header.Kind.JPEG, *_MEDIAN_PICTURE, 1, 24, 1)
-        largest = image.largest(policy.image, policy.edge.max_body_bytes, size)
+        largest = image.largest(policy.image, policy.edge.picture_bytes, size)
         return image.measure(ordinary, _MEDIAN_FILE, size), largest
     if spec.series is not None:
         seen = reach(spec.series)

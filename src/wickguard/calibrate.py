@@ -204,7 +204,7 @@ def _sweep_of(subject: Subject, policy: Policy) -> Sweep[Any]:
         case Task.GENERATE:
             return generation_sweep.sweep_of(spec, policy.generation, speed, settings)
         case Task.CLASSIFY:
-            return image_sweep.sweep_of(spec, policy.image, policy.edge.max_body_bytes)
+            return image_sweep.sweep_of(spec, policy.image, policy.edge.picture_bytes, policy.edge.max_body_bytes)
         case Task.FORECAST:
             return series_sweep.sweep_of(spec, policy.series, speed, settings)
         case _:

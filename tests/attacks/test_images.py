@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import struct
 import zlib
 
 import pytest
 from tests import pictures
-from tests.attacks.harness import Reply, Target, siege
+from tests.attacks.harness import Reply, Target, converse, siege
 
 from wickguard.units import MIB
 
@@ -106,6 +107,45 @@ def test_i03_worker_refuses_when_the_pixels_are_not_what_the_header_promised(gal
     assert {reply.status for reply in replies} <= {200, 422}, [reply.body for reply in replies]
     assert replies[0].status == 422
     assert gallery.server.metric('wickguard_calls_total{model="digits-vit",outcome="crashed"}') == 0
+
+
+_PROGRESSIVE = b"\xff\xd8\xff\xc2\0\x0b\x08\0\x40\0\x40\x01\x01\x11\0"
+_ANIMATED = pictures.riff(pictures.canvas(64, 64, 2))
+LARGE = {
+    "fill-bytes": b"\xff\xd8" + b"\xff" * (8 * MIB - 2),
+    "fill-bytes-before-every-segment": b"\xff\xd8" + (b"\xff" * 60_000 + b"\xe1\0\2") * 139,
+    "scans": _PROGRESSIVE + b"\xff\xda" * (4 * MIB - 16),
+    "almost-scans": _PROGRESSIVE + b"\xff" * (8 * MIB - 32),
+    "frames": _ANIMATED + b"ANMF" * (2 * MIB - 64),
+    "nothing-but-length": pictures.png(64, 64, data=bytes(8 * MIB - 200)),
+}
+
+
+@pytest.mark.parametrize("name", list(LARGE))
+def test_i15_largest_file_costs_a_pass_over_its_bytes_when_it_is_hostile(gallery: Target, name: str) -> None:
+    """Eight mebibytes: refused by the header or in the cage, and the front holds a few copies for as long as that takes."""
+    with siege(gallery, cpu_s=0.5, front_bytes=5 * 8 * MIB):
+        reply = classify(gallery, LARGE[name])
+    assert reply.status in {400, 422}, reply.body
+
+
+def test_i15_callers_are_held_to_their_bytes_when_they_send_large_files_at_once(gallery: Target) -> None:
+    """Two of eight mebibytes are what one may have on their way; the third is told to come back, and all is given back."""
+    replies: list[Reply] = []
+    connections = [gallery.connect() for _ in range(5)]
+    head = (
+        f"POST /v1/classify HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\nauthorization: Bearer {gallery.key}\r\n"
+    )
+    with siege(gallery, cpu_s=1.0, front_bytes=4 * 16 * MIB):
+        for connection in connections:
+            # Whoever is refused may find its connection closed while it still sends.
+            with contextlib.suppress(OSError):
+                connection.sendall(f"{head}content-length: {8 * MIB}\r\n\r\n".encode() + bytes(7 * MIB))
+        for connection in connections:
+            replies.append(converse(connection, bytes(MIB), wait_s=0.3))
+            connection.close()
+    assert 429 in {reply.status for reply in replies} or 503 in {reply.status for reply in replies}
+    assert gallery.server.metric("wickguard_body_bytes_in_flight") == 0
 
 
 def test_i01_largest_picture_is_classified_within_its_grant_when_it_is_all_that_is_allowed(gallery: Target) -> None:

@@ -19,6 +19,8 @@ from tests import pictures
 from tests.e2e.server import MODEL, Server
 from tritonclient.utils import InferenceServerException
 
+from wickguard.units import MIB
+
 # The ones of the demonstration, which `make serve` serves too.
 MODELS = Path(__file__).parents[2] / "models"
 WRITER = "stories-llama"
@@ -88,6 +90,19 @@ def test_picture_has_the_same_classes_when_sent_as_body_base64_or_data_url(http:
     assert [answer.status_code for answer in answers] == [200] * 3, answers[0].text
     assert answers[0].json() == answers[1].json() == answers[2].json()
     assert sum(one["score"] for one in answers[0].json()["data"]) == pytest.approx(1)
+
+
+def test_photograph_is_classified_when_it_is_as_large_as_cameras_make_them(http: httpx.Client) -> None:
+    """Twelve megapixels in several megabytes: as the body. In JSON, which is parsed, a megabyte is the limit."""
+    photograph = pictures.saved((4000, 3000), "JPEG", quality=90)
+    assert 3 * MIB < len(photograph) < 8 * MIB
+    headers = {"content-type": "image/jpeg"}
+    answer = http.post("/v1/classify", content=photograph, headers=headers)
+    assert answer.status_code == 200, answer.text
+    over = http.post("/v1/classify", content=photograph + bytes(8 * MIB), headers=headers)
+    assert (over.status_code, over.json()["error"]["limit"]) == (413, 8 * MIB)
+    inside = http.post("/v1/classify", json={"input": base64.b64encode(photograph).decode()})
+    assert (inside.status_code, inside.json()["error"]["limit"]) == (413, MIB)
 
 
 def test_forecast_is_the_references_when_the_likeliest_is_drawn(http: httpx.Client) -> None:

@@ -92,7 +92,7 @@ async def edge_decode_price(data: bytes, piece: int) -> Call | Rejection:
     exchange = Exchange(*[body(part, more=index < len(pieces) - 1) for index, part in enumerate(pieces)])
     decoder = Embedding({MINILM.name: MINILM}, {"openai": OpenAI(), "tei": Tei()}, TextSettings())
     pricer = Pricer(PRICES, PriceSettings())
-    reader = BodyReader(settings, InFlight(settings), "t", asyncio.get_running_loop().time)
+    reader = BodyReader(settings, InFlight(settings), "t", asyncio.get_running_loop().time, settings.max_body_bytes)
     tracemalloc.start()
     read = await reader.read(exchange.receive, Deadline(1e12))
     if isinstance(read, Rejection):

@@ -18,8 +18,11 @@ from wickguard.rejection import Reason, Rejection
 
 def screen(request: Request, quote: Quote, policy: Policy) -> Rejection | None:
     """The refusal that the request meets before it is asked what it is worth, or None."""
-    if request.body_bytes > policy.edge.max_body_bytes:
-        return Rejection(Reason.BODY_TOO_LARGE, "", limit=policy.edge.max_body_bytes, seen=request.body_bytes)
+    # A body that has as many bytes as its picture is the picture; else that came inside JSON.
+    picture = request.features.get("file_bytes") == request.body_bytes
+    most = policy.edge.picture_bytes if picture else policy.edge.max_body_bytes
+    if request.body_bytes > most:
+        return Rejection(Reason.BODY_TOO_LARGE, "", limit=most, seen=request.body_bytes)
     return _envelope(request.features, policy) or _price(quote, policy)
 
 

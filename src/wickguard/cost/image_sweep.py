@@ -30,17 +30,18 @@ _F32 = 4
 
 @dataclass(frozen=True, slots=True)
 class ImageSweep:
-    """The sweep (calibration.Sweep) of one classifier. most_bytes: of a file."""
+    """The sweep (calibration.Sweep) of one classifier. most_bytes: of a file. tensor_bytes: of prepared images."""
 
     shape: ImageShape
     settings: image.ImageSettings
     most_bytes: int
+    tensor_bytes: int
 
     def point(self, size: float, order: random.Random) -> Point[Features]:
         """See Sweep: the pixels grow geometrically with size."""
         if order.random() < TENSOR_SHARE:
             each = 3 * self.shape.height * self.shape.width * _F32
-            most = max(1, min(64, self.most_bytes // each))
+            most = max(1, min(64, self.tensor_bytes // each))
             return self._tensor(max(1, round(most**size)), each)
         least = self.settings.min_side**2
         pixels = least * (min(_MOST_PIXELS, self.settings.max_pixels) / least) ** size
@@ -76,8 +77,8 @@ class ImageSweep:
         return Point(msgspec.msgpack.encode(PixelsPayload(values, "raw")), PixelFeatures(count, len(values)))
 
 
-def sweep_of(spec: ModelSpec, settings: image.ImageSettings, most_bytes: int) -> ImageSweep:
-    """The sweep of a classifier whose requests have at most `most_bytes` of body."""
+def sweep_of(spec: ModelSpec, settings: image.ImageSettings, most_bytes: int, tensor_bytes: int) -> ImageSweep:
+    """The sweep of a classifier whose pictures have at most `most_bytes`, and prepared images `tensor_bytes`."""
     if spec.image is None:
         raise AssertionError(f"{spec.name} takes no pictures")
-    return ImageSweep(spec.image, settings, most_bytes)
+    return ImageSweep(spec.image, settings, most_bytes, tensor_bytes)

@@ -35,6 +35,7 @@ class EdgeSettings:
     """Byte and time limits of a request, before anything in it is understood.
 
     max_body_bytes: of one body.
+    max_picture_bytes: of a body that is a picture, which is not parsed here; 0 = half of max_bytes_per_caller.
     max_head_bytes: of all headers of a request.
     max_headers: in one request; the HTTP parser itself takes at most 100.
     max_target_bytes: of path and query.
@@ -50,6 +51,7 @@ class EdgeSettings:
     """
 
     max_body_bytes: Annotated[int, Meta(ge=KIB, le=GIB)] = 1 * MIB
+    max_picture_bytes: Annotated[int, Meta(ge=0, le=GIB)] = 0
     max_head_bytes: Annotated[int, Meta(ge=KIB, le=64 * KIB)] = 16 * KIB
     max_headers: Annotated[int, Meta(ge=1, le=100)] = 64
     max_target_bytes: Annotated[int, Meta(ge=64, le=64 * KIB)] = 2 * KIB
@@ -67,11 +69,22 @@ class EdgeSettings:
         check(self)
         for low, high in (
             ("max_body_bytes", "max_bytes_per_caller"),
+            ("max_picture_bytes", "max_bytes_per_caller"),
             ("max_bytes_per_caller", "max_bytes_in_flight"),
             ("default_timeout_s", "max_timeout_s"),
         ):
             if getattr(self, low) > getattr(self, high):
                 raise SettingError("{} must be at most {}", low, high, seen=f"{getattr(self, low):.12g}")
+
+    @property
+    def picture_bytes(self) -> int:
+        """Of a body that is a picture."""
+        return self.max_picture_bytes or max(self.max_body_bytes, self.max_bytes_per_caller // 2)
+
+    def most_bytes(self, head: Head) -> int:
+        """Of the body behind this head, whose media type its route takes."""
+        picture = media_of(head).startswith(b"image/")
+        return self.picture_bytes if picture else self.max_body_bytes
 
 
 class InFlight:
@@ -174,10 +187,15 @@ def screen(head: Head, route: Route, settings: EdgeSettings) -> Rejection | None
     if len(media) > 1 or (media or [NO_MEDIA])[0] not in route.media:
         accepted = b", ".join(name for name in route.media if name != NO_MEDIA).decode()
         return Rejection(Reason.UNSUPPORTED_MEDIA_TYPE, "", "Content-Type", accepted=accepted)
-    return _check_length(head, settings)
+    return _check_length(head, settings.most_bytes(head))
 
 
-def _check_length(head: Head, settings: EdgeSettings) -> Rejection | None:
+def media_of(head: Head) -> bytes:
+    """The media type of the body, without its parameters; empty when it is not said."""
+    return (head.one(b"content-type") or b"").split(b";")[0].strip().lower()
+
+
+def _check_length(head: Head, most_bytes: int) -> Rejection | None:
     lengths = head.values(b"content-length")
     if not lengths:
         codings = [value.strip().lower() for value in head.values(b"transfer-encoding")]
@@ -194,16 +212,16 @@ def _check_length(head: Head, settings: EdgeSettings) -> Rejection | None:
         return Rejection(Reason.MALFORMED, "it must be one number", "Content-Length")
     # 20 digits hold any length that fits 64 bits; more are not worth converting.
     length = int(lengths[0]) if len(lengths[0]) <= 20 else 10**20
-    if length > settings.max_body_bytes:
-        return too_large(length, settings)
+    if length > most_bytes:
+        return too_large(length, most_bytes)
     return None
 
 
-def too_large(seen: int, settings: EdgeSettings) -> Rejection:
+def too_large(seen: int, most_bytes: int) -> Rejection:
     """The refusal of a body over the limit."""
     return Rejection(
-        Reason.BODY_TOO_LARGE, "send fewer or shorter inputs per request", limit=settings.max_body_bytes, seen=seen,
-        unit="bytes", accepted=f"at most {settings.max_body_bytes} bytes",
+        Reason.BODY_TOO_LARGE, "send fewer or smaller inputs per request", limit=most_bytes, seen=seen, unit="bytes",
+        accepted=f"at most {most_bytes} bytes",
     )  # fmt: skip
 
 
@@ -225,10 +243,13 @@ FREE_PIECES = 256
 
 
 class BodyReader:
-    """Reads one body of `tenant` under the limits; holds its bytes in `flight` until `close`."""
+    """Reads one body of `tenant` under the limits, at most `most_bytes`; holds its bytes in `flight` until `close`."""
 
-    def __init__(self, settings: EdgeSettings, flight: InFlight, tenant: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: EdgeSettings, flight: InFlight, tenant: str, clock: Callable[[], float], most_bytes: int
+    ) -> None:
         self._settings = settings
+        self._most_bytes = most_bytes
         self._flight = flight
         self._tenant = tenant
         self._clock = clock
@@ -250,8 +271,8 @@ class BodyReader:
                 return Rejection(Reason.BODY_INCOMPLETE, "", seen=self.held, unit="bytes")
             chunk: bytes = message.get("body", b"")
             if chunk:
-                if self.held + len(chunk) > settings.max_body_bytes:
-                    return too_large(self.held + len(chunk), settings)
+                if self.held + len(chunk) > self._most_bytes:
+                    return too_large(self.held + len(chunk), self._most_bytes)
                 refusal = self._flight.take(self._tenant, len(chunk))
                 if refusal is not None:
                     return refusal

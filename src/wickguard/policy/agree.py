@@ -62,6 +62,14 @@ def _budget(policy: Policy) -> SettingError | None:
     return SettingError(rule, *keys, seen=spell_bytes(most))
 
 
+def _pictures(policy: Policy) -> SettingError | None:
+    most = policy.edge.picture_bytes
+    if most <= policy.workers.max_job_bytes:
+        return None
+    rule = "{} must be at most {} (such a picture would never reach a worker)"
+    return SettingError(rule, "edge.max_picture_bytes", "workers.max_job_bytes", seen=spell_bytes(most))
+
+
 def _drain(policy: Policy) -> SettingError | None:
     server = policy.server
     if server.drain_s == 0 or server.header_timeout_s < server.drain_s:
@@ -82,7 +90,7 @@ def _promised(policy: Policy) -> SettingError | None:
     return SettingError(rule, f"tenants.{largest}.rate", "quota.capacity")
 
 
-_RULES: tuple[Callable[[Policy], SettingError | None], ...] = (_budget, _drain, _promised)
+_RULES: tuple[Callable[[Policy], SettingError | None], ...] = (_budget, _pictures, _drain, _promised)
 
 
 def _small(policy: Policy) -> str | None:

@@ -53,6 +53,7 @@ def as_json(policy: Policy) -> dict[str, Any]:
 
 # What a 0 stands for. Keys of the policy, to a function of the policy and of the object that has the key.
 _DERIVED: dict[str, Callable[[Policy, Any], str]] = {
+    "edge.max_picture_bytes": lambda policy, edge: format_bytes(edge.picture_bytes),
     "server.memory_budget_bytes": lambda policy, server: format_bytes(server.memory_bytes()),
     "quota.capacity": lambda policy, quota: f"{policy.capacity:g} cores",
     "workers.slots": lambda policy, workers: f"{workers.calls(Lane.SHORT)}",

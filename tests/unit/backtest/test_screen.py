@@ -40,6 +40,8 @@ def test_a_request_passes_when_the_policy_is_the_default(features: dict[str, int
         (TEXT, "[edge]\nmax_body_bytes = 1024\n", "body_too_large"),
         (TEXT, "[text]\nmax_inputs = 1\n", "batch_too_large"),
         (TEXT, "[text]\nmax_text_bytes = 12\n", "out_of_envelope"),
+        (PICTURE | {"file_bytes": 2000}, "[edge]\nmax_picture_bytes = 1999\n", "body_too_large"),
+        (PICTURE, "[edge]\nmax_body_bytes = 1999\nmax_picture_bytes = 5000\n", "body_too_large"),
         (PICTURE, "[image]\nmax_pixels = 39999\n", "out_of_envelope"),
         (PICTURE, "[image]\nmax_side = 399\n", "out_of_envelope"),
         (PICTURE, "[image]\nmin_side = 101\n", "out_of_envelope"),

@@ -122,13 +122,15 @@ def test_deadline_is_the_default_when_the_client_names_none() -> None:
 
 
 def read(
-    exchange: Exchange, settings: EdgeSettings = SETTINGS, due: Deadline = FAR
+    exchange: Exchange, settings: EdgeSettings = SETTINGS, due: Deadline = FAR, most_bytes: int = 0
 ) -> tuple[bytes | Rejection, InFlight]:
     """Read one body with the loop's own clock."""
 
     async def scenario() -> tuple[bytes | Rejection, InFlight]:
         flight = InFlight(settings)
-        reader = BodyReader(settings, flight, "t", asyncio.get_running_loop().time)
+        reader = BodyReader(
+            settings, flight, "t", asyncio.get_running_loop().time, most_bytes or settings.max_body_bytes
+        )
         found = await reader.read(exchange.receive, due)
         assert flight.bytes_held == reader.held
         reader.close()
@@ -196,7 +198,7 @@ def test_least_rate_is_asked_when_a_body_trickles() -> None:
     async def scenario() -> tuple[Rejection | bytes, int]:
         clock = FakeClock()
         settings = EdgeSettings(rate_grace_s=3.0, min_rate_bytes_s=4)
-        reader = BodyReader(settings, InFlight(settings), "t", clock)
+        reader = BodyReader(settings, InFlight(settings), "t", clock, settings.max_body_bytes)
         exchange = Exchange()
         reading = asyncio.create_task(reader.read(exchange.receive, FAR))
         await settle_down()
@@ -227,6 +229,40 @@ def test_one_caller_is_refused_when_it_holds_its_share_of_bytes() -> None:
     assert flight.bytes_held == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "media", "most"),
+    [
+        ("/v1/classify", b"image/jpeg", 8 * MIB),
+        ("/v1/classify", b"Image/PNG; x=y", 8 * MIB),
+        ("/v1/classify", b"application/json", MIB),
+        ("/v1/embeddings", b"application/json", MIB),
+        ("/v2/models/{model}/infer", b"application/octet-stream", MIB),
+    ],
+)
+def test_body_may_be_larger_when_it_is_a_picture(path: str, media: bytes, most: int) -> None:
+    """Half of what one caller may hold, said on the head and counted while it comes; whatever is parsed stays small."""
+    settings = EdgeSettings()
+
+    def refused(size: int) -> Rejection | None:
+        found = head((b"content-type", media), (b"content-length", b"%d" % size))
+        assert settings.most_bytes(found) == most
+        return screen(found, ROUTES[path], settings)
+
+    assert refused(most) is None
+    over = refused(most + 1)
+    assert over is not None and (over.reason, over.limit) == (Reason.BODY_TOO_LARGE, most)
+    pieces = [body(bytes(most // 4), more=True)] * 4 + [body(b"x")]
+    found, _ = read(Exchange(*pieces), settings, most_bytes=most)
+    assert reason_of(found) is Reason.BODY_TOO_LARGE
+
+
+def test_a_picture_is_never_larger_than_one_caller_may_hold_when_limits_are_small() -> None:
+    """Whatever is chosen, and at least as large as any other body when nothing is."""
+    assert EdgeSettings(max_bytes_per_caller=MIB).picture_bytes == MIB
+    assert EdgeSettings(max_bytes_per_caller=4 * MIB).picture_bytes == 2 * MIB
+    assert EdgeSettings(max_picture_bytes=KIB).picture_bytes == KIB
+
+
 def test_one_caller_is_refused_when_it_has_many_requests_open() -> None:
     """Until one of them is answered."""
     flight = InFlight(EdgeSettings(max_open_per_caller=2))
@@ -246,6 +282,7 @@ def test_one_caller_is_refused_when_it_has_many_requests_open() -> None:
     [
         {"max_body_bytes": 10},
         {"max_body_bytes": 100 * MIB},
+        {"max_picture_bytes": 17 * MIB},
         {"max_bytes_per_caller": KIB},
         {"max_headers": 101},
         {"max_headers": 0},

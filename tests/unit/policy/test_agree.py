@@ -46,6 +46,7 @@ def test_nothing_is_said_when_the_policy_is_the_default() -> None:
             2,
             ("generation.max_logits_bytes", "workers.max_result_bytes"),
         ),
+        ('[workers]\nmax_job_bytes = "4M"\n', 2, ("edge.max_picture_bytes", "workers.max_job_bytes")),
         ("[workers]\nbackoff_base_s = 30\n", 2, ("workers.backoff_base_s", "workers.backoff_max_s")),
         ("[server]\nbacklog = 5\ndrain_s = 5\n", 3, ("server.drain_s", "server.header_timeout_s")),
         (
