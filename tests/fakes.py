@@ -34,6 +34,7 @@ from wickguard.guard.generation import Generation
 from wickguard.guard.head import Head, Message, Scope
 from wickguard.guard.identity import Identity, IdentitySettings
 from wickguard.guard.lessons import Lessons
+from wickguard.guard.outbox import Outbox
 from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
@@ -301,6 +302,7 @@ class Rig:
             "running": admission.running, "waiting": admission.waiting, "bytes granted": admission.held_bytes,
             "short seconds queued": admission.queued_s(Lane.SHORT), "long seconds queued": admission.queued_s(Lane.LONG),
             "bytes in flight": flight.bytes_held, "open requests": flight.open_requests, "executing": len(self.backend.running),
+            "answer bytes": self.stages.outbox.bytes_held,
         }  # fmt: skip
 
     async def post(self, data: bytes, path: str = "/v1/embeddings", **more: str) -> Exchange:
@@ -339,7 +341,7 @@ def rig(
         settings.ladder, local=settings.local,
     )  # fmt: skip
     stages = Stages(
-        identity=Identity(settings.identity), edge=settings.edge, flight=InFlight(settings.edge),
+        identity=Identity(settings.identity), edge=settings.edge, flight=InFlight(settings.edge), outbox=Outbox(settings.edge),
         decoder=Decoder(
             {
                 Service.EMBED: Embedding(backend.models, dialects, settings.text),

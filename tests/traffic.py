@@ -20,6 +20,7 @@ from wickguard.guard.edge import InFlight
 from wickguard.guard.head import Head
 from wickguard.guard.identity import Identity
 from wickguard.guard.lessons import Lessons
+from wickguard.guard.outbox import Outbox
 from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.guard.routes import ROUTES
 from wickguard.policy.schema import Policy
@@ -118,8 +119,8 @@ async def _drive(policy: Policy, shots: Sequence[Shot], emit: object) -> None:
     lessons = Lessons(admission.surcharge, lambda model, feature_class: None)
     pricer.widening = lessons.widening
     stages = Stages(
-        Identity(policy.identity), policy.edge, InFlight(policy.edge), build_decoder(policy, ground), pricer, admission,
-        backend, lessons,
+        Identity(policy.identity), policy.edge, InFlight(policy.edge), Outbox(policy.edge), build_decoder(policy, ground),
+        pricer, admission, backend, lessons,
     )  # fmt: skip
     pipeline = Pipeline(stages, emit)
     await asyncio.gather(*(_send(pipeline, call_id, shot) for call_id, shot in numbered.items()))

@@ -172,6 +172,7 @@ def restage(stages: Stages, policy: Policy, identity: Identity, ground: Ground) 
     gate.parts.quota.adopt(policy.quota.quota())
     stages.admission.adopt(standings, site.machine)
     stages.flight.adopt(policy.edge)
+    stages.outbox.adopt(policy.edge)
     new = dataclasses.replace(stages, identity=identity, edge=policy.edge, decoder=decoder, pricer=pricer)
     return new, site
 

@@ -81,7 +81,8 @@ class Delivery(StrEnum):
 class Call:
     """A decoded request: typed, measured, inside the envelope. `payload` is what the worker gets, already encoded.
 
-    batch: calls with the same word could run as one job; "" for a call that runs alone. note: what its endpoint needs again for
+    answer_bytes: the most that its answer can have, when that may be large; room is held for it until it is read. batch: calls
+    with the same word could run as one job; "" for a call that runs alone. note: what its endpoint needs again for
     rendering, in its own encoding.
     """
 
@@ -95,6 +96,7 @@ class Call:
     batch: str = ""
     note: bytes = b""
     delivery: Delivery = Delivery.WHOLE
+    answer_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from wickguard.guard.embedding import EmbeddingMerger
 from wickguard.guard.heartbeat import beat
 from wickguard.guard.identity import Identity
 from wickguard.guard.lessons import Lessons
+from wickguard.guard.outbox import Outbox
 from wickguard.guard.pipeline import Pipeline, Stages
 from wickguard.models import ModelSource
 from wickguard.policy.schema import Policy
@@ -242,6 +243,7 @@ def _stages(policy: Policy, pool: Pool, ground: Ground, emit: Fanout) -> Stages:
         identity=Identity(policy.identity),
         edge=policy.edge,
         flight=InFlight(policy.edge),
+        outbox=Outbox(policy.edge),
         decoder=build_decoder(policy, ground),
         pricer=pricer,
         admission=admission,
@@ -258,6 +260,7 @@ def _observe(metrics: Metrics, running: Running, stages: Stages) -> None:
             ("wickguard_calls_waiting", "Calls in the queue."): lambda: admission.waiting,
             ("wickguard_reserved_bytes", "Memory granted now."): lambda: admission.held_bytes,
             ("wickguard_body_bytes_in_flight", "Bytes of bodies held now."): lambda: flight.bytes_held,
+            ("wickguard_answer_bytes_held", "Room held for large answers now."): lambda: stages.outbox.bytes_held,
             ("wickguard_requests_open", "Requests between head and answer."): lambda: flight.open_requests,
             ("wickguard_queued_short_seconds", "Predicted work waiting, short lane."): lambda: admission.queued_s(
                 Lane.SHORT

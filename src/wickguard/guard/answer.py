@@ -18,6 +18,8 @@ from wickguard.rejection import Rejection
 from wickguard.units import KIB
 
 PIECE_BYTES = 64 * KIB
+# What a reader must keep up over a whole answer, beside the time for a single piece.
+LEAST_BYTES_S = 64 * KIB
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -62,8 +64,10 @@ def allowance_headers(allowance: Allowance, retry_after_s: float | None = None) 
     ]
 
 
-async def send_answer(answer: Answer, request_id: str, send: Send, write_timeout_s: float) -> None:
-    """Send it. Raises TimeoutError when the client does not take a piece in time (the server then drops it).
+async def send_answer(
+    answer: Answer, request_id: str, send: Send, write_timeout_s: float, least_bytes_s: float = LEAST_BYTES_S
+) -> None:
+    """Send it. Raises TimeoutError when the client does not take a piece, or all of it, in time (the server then drops it).
 
     One piece alone is handed over whole: the HTTP server does not wait for its reader, so there is nothing to time.
     """
@@ -78,8 +82,9 @@ async def send_answer(answer: Answer, request_id: str, send: Send, write_timeout
         await send({"type": "http.response.body", "body": answer.body, "more_body": False})
         return
     view = memoryview(answer.body)
-    for start in range(0, len(view), PIECE_BYTES):
-        last = start + PIECE_BYTES >= len(view)
-        piece = {"type": "http.response.body", "body": bytes(view[start : start + PIECE_BYTES]), "more_body": not last}
-        async with asyncio.timeout(write_timeout_s):
-            await send(piece)
+    async with asyncio.timeout(write_timeout_s + len(view) / least_bytes_s):
+        for start in range(0, len(view), PIECE_BYTES):
+            last = start + PIECE_BYTES >= len(view)
+            piece = bytes(view[start : start + PIECE_BYTES])
+            async with asyncio.timeout(write_timeout_s):
+                await send({"type": "http.response.body", "body": piece, "more_body": not last})

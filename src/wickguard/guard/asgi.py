@@ -87,6 +87,14 @@ class Application:
             lambda call: allowance_headers(stages.admission.allowance(call.caller)),
         )  # fmt: skip
         try:
+            await self._respond(request_id, route, head, receive, teller)
+        finally:
+            stages.outbox.over(request_id)
+
+    async def _respond(
+        self, request_id: str, route: Route | Rejection, head: Head, receive: Receive, teller: Teller
+    ) -> None:
+        try:
             answer = await self._answer(request_id, route, head, receive, teller)
         except Exception:
             _LOG.exception("request %s failed inside the server", request_id)
@@ -96,7 +104,7 @@ class Application:
         if teller.begun:
             await teller.end(answer.body if answer.content_type == EVENTS else failed(answer.body))
         else:
-            await send_answer(answer, request_id, send, WRITE_TIMEOUT_S)
+            await send_answer(answer, request_id, teller.send, WRITE_TIMEOUT_S)
 
     async def _answer(
         self, request_id: str, route: Route | Rejection, head: Head, receive: Receive, teller: Teller

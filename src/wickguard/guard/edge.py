@@ -43,8 +43,8 @@ class EdgeSettings:
     min_rate_bytes_s: bytes per second that a body must keep up, after rate_grace_s.
     rate_grace_s: so long a slow start is not an attack.
     min_piece_bytes: mean size of the pieces in which a body comes, after the first few; each costs the same CPU time.
-    max_bytes_in_flight: of the bodies of all requests together.
-    max_bytes_per_caller: of the bodies of one caller, so that nobody alone can use up max_bytes_in_flight.
+    max_bytes_in_flight: of the bodies of all requests together; and, counted apart, of large answers until they are read.
+    max_bytes_per_caller: the same of one caller, so that nobody alone can use up max_bytes_in_flight.
     max_open_per_caller: requests of one caller between head and answer.
     default_timeout_s: when an answer is due if the client says nothing.
     max_timeout_s: the longest that a client may ask for.
@@ -88,10 +88,11 @@ class EdgeSettings:
 
 
 class InFlight:
-    """Bytes of bodies held now, and requests open per caller. Every hold is given back by its owner, once."""
+    """Bytes of bodies (`what`) held now, and requests open per caller. Every hold is given back by its owner, once."""
 
-    def __init__(self, settings: EdgeSettings) -> None:
+    def __init__(self, settings: EdgeSettings, what: str = "bodies") -> None:
         self._settings = settings
+        self._what = what
         self._open: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
         self.bytes_held = 0
@@ -130,8 +131,8 @@ class InFlight:
         own, most = self._bytes.get(tenant, 0) + size_bytes, self._settings.max_bytes_per_caller
         if own > most:
             return Rejection(
-                Reason.OVER_SHARE, "too many bytes of bodies at once", limit=most, seen=own, unit="bytes",
-                accepted="fewer or smaller bodies at once", retry_after_s=1.0,
+                Reason.OVER_SHARE, f"too many bytes of {self._what} at once", limit=most, seen=own, unit="bytes",
+                accepted=f"fewer or smaller {self._what} at once", retry_after_s=1.0,
             )  # fmt: skip
         if self.bytes_held + size_bytes > self._settings.max_bytes_in_flight:
             return Rejection(Reason.TOO_MANY_BYTES_IN_FLIGHT, "", retry_after_s=1.0)

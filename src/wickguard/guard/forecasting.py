@@ -20,6 +20,8 @@ from wickguard.rejection import Rejection
 
 _RESULT = msgspec.msgpack.Decoder(ForecastResult)
 _ENCODER = msgspec.msgpack.Encoder()
+# A double in JSON, with its comma.
+_NUMBER_BYTES = 25
 
 
 def reach(shape: SeriesShape) -> series.Reach:
@@ -64,6 +66,7 @@ class Forecasting:
             payload=_ENCODER.encode(payload),
             features=series.measure(task.lengths, asked.horizon, samples, reach(shape)),
             deadline=raw.deadline,
+            answer_bytes=_NUMBER_BYTES * len(task.lengths) * samples * asked.horizon if asked.return_samples else 0,
         )
 
     def render(self, call: Call, result: bytes, dialect: str) -> Body:

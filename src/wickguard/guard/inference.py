@@ -56,6 +56,7 @@ class _Work:
     payload: msgspec.Struct
     features: Features
     shape: tuple[int, ...]
+    answer_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class Inference:
             features=work.features,
             deadline=raw.deadline,
             note=_ENCODER.encode(_Note(task.id, task.binary, work.shape)),
+            answer_bytes=work.answer_bytes,
         )
 
     def render(self, call: Call, result: bytes, dialect: str) -> Body:
@@ -183,7 +185,7 @@ class Inference:
             return ids
         payload = LogitsPayload(ids, rows, "raw" if task.binary else "json")
         features = logits.measure(rows, columns, spec.vocab, spelled=not task.binary)
-        return _Work(payload, features, (rows, columns, spec.vocab))
+        return _Work(payload, features, (rows, columns, spec.vocab), features.answer_bytes)
 
 
 def _check_names(task: oip.InferTask, inputs: list[oip.Named], outputs: list[oip.Named]) -> Rejection | None:
@@ -237,7 +239,9 @@ def _forecast(task: oip.InferTask, spec: ModelSpec, settings: series.SeriesSetti
         cut, horizon, samples, [], asked.temperature, asked.top_k, asked.top_p, asked.seed or 0,
         encoding="raw" if task.binary else "json",
     )  # fmt: skip
-    return _Work(payload, series.measure(lengths, horizon, samples, reach(shape)), (rows, samples, horizon))
+    each = logits.RAW_BYTES if task.binary else logits.SPELLED_BYTES
+    features = series.measure(lengths, horizon, samples, reach(shape))
+    return _Work(payload, features, (rows, samples, horizon), each * rows * samples * horizon)
 
 
 def _texts(found: oip.Tensor) -> list[str] | Rejection:

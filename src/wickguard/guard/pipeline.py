@@ -35,6 +35,7 @@ from wickguard.guard.execute import execute
 from wickguard.guard.head import Head, Receive
 from wickguard.guard.identity import Identity
 from wickguard.guard.lessons import Lessons
+from wickguard.guard.outbox import Outbox
 from wickguard.guard.price import Pricer
 from wickguard.guard.quoting import unwrap
 from wickguard.guard.routes import Route, Service
@@ -60,6 +61,7 @@ class Stages:
     identity: Identity
     edge: EdgeSettings
     flight: InFlight
+    outbox: Outbox
     decoder: Decoder
     pricer: Pricer
     admission: Admission
@@ -190,9 +192,14 @@ class Pipeline:
         quote = stages.pricer.price(call)
         if isinstance(quote, Rejection):
             return quote
-        journey.stage = "admit"
         if journey.route.service is Service.QUOTE:
             return Served(None, call, quoted=(quote, stages.admission.prospect(call, quote)))
+        refusal = stages.outbox.promise(journey.id, call.caller.tenant, call.answer_bytes)
+        return refusal if refusal is not None else await self._from_quote(journey, call, quote, receive)
+
+    async def _from_quote(self, journey: _Journey, call: Call, quote: Quote, receive: Receive) -> Served | Rejection:
+        stages = self._stages
+        journey.stage = "admit"
         journey.asked = events.Asked(clock.utc(), call.deadline.remaining_s(clock.now()), quote, call.batch)
         gone = asyncio.get_running_loop().create_future()
         watcher = asyncio.create_task(_watch(receive, gone))

@@ -81,7 +81,7 @@ class Teller:
         self, send: Send, request_id: str, write_timeout_s: float, spell: Callable[[Call], Spelled],
         headers: Callable[[Call], Headers],
     ) -> None:  # fmt: skip
-        self._send = send
+        self.send = send
         self._request_id = request_id
         self._write_timeout_s = write_timeout_s
         self._spell = spell
@@ -114,7 +114,7 @@ class Teller:
             (b"x-request-id", self._request_id.encode()),
             *self._headers(call),
         ]
-        await self._send({"type": "http.response.start", "status": 200, "headers": head})
+        await self.send({"type": "http.response.start", "status": 200, "headers": head})
 
     async def end(self, data: bytes) -> None:
         """Send the last bytes. Raises TimeoutError when they are not taken in time."""
@@ -122,4 +122,4 @@ class Teller:
 
     async def _write(self, data: bytes, *, more: bool) -> None:
         async with asyncio.timeout(self._write_timeout_s):
-            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+            await self.send({"type": "http.response.body", "body": data, "more_body": more})
