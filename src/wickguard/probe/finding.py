@@ -55,7 +55,7 @@ class Taxonomy(msgspec.Struct, frozen=True, omit_defaults=True):
     cwe: tuple[int, ...] = ()
 
 
-class Witness(msgspec.Struct, frozen=True, omit_defaults=True):
+class Reproducer(msgspec.Struct, frozen=True, omit_defaults=True):
     """The smallest request found that keeps the effect, as a recipe that makes it again.
 
     recipe: the case or seed, its size and the probe's seed, in words. size: the feature's value. request_bytes: on the
@@ -91,7 +91,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     feature: str | None = None
     fit: Fit | None = None
     taxonomy: Taxonomy = Taxonomy()
-    witness: Witness | None = None
+    reproducer: Reproducer | None = None
     remedy: str = ""
 
     @property

@@ -3,7 +3,7 @@
 Decides by three stages: a dictionary of known structures, each beside ordinary words of the same length; a sweep of the
 worst over sizes; and, in profile `deep` only, an evolutionary search that starts from the best of the dictionary. Promises
 that the same seed tries the same texts in the same order (what wins depends on what was measured), that the best is always
-measured again before it is believed (the luckiest reading wins otherwise), and that a finding's witness is the smallest
+measured again before it is believed (the luckiest reading wins otherwise), and that a finding's reproducer is the smallest
 text that keeps 80 % of the effect. It must not know tokenizers.
 """
 
@@ -21,7 +21,7 @@ from wickguard.modality.text import synthesize
 from wickguard.probe.atoms import ATOMS
 from wickguard.probe.case import ANY_DIALECT, Case, Expect, Profile, Risk, Spelling, geometric
 from wickguard.probe.events import Event, Found
-from wickguard.probe.finding import Oracle, Severity, Taxonomy, Witness
+from wickguard.probe.finding import Oracle, Reproducer, Severity, Taxonomy
 from wickguard.probe.observe import Observer
 from wickguard.probe.runner import Runner
 from wickguard.probe.trace import Trace, single
@@ -128,7 +128,7 @@ class Fuzzer:
         if best is None or self._value(best) < _WORTH:
             return
         async for event in Runner(self._observer, self._seed, _CASE_S).run(_case(best)):
-            yield await self._with_witness(event, best) if isinstance(event, Found) else event
+            yield await self._with_reproducer(event, best) if isinstance(event, Found) else event
 
     async def _fit_budget(self) -> bool:
         """Halve the bytes until ordinary words of that length are accepted."""
@@ -193,23 +193,23 @@ class Fuzzer:
             return mutate(self._chance.choice(population), self._chance)
         return cross(self._chance.choice(population), self._chance.choice(population), self._chance)
 
-    async def _with_witness(self, event: Found, genome: Genome) -> Found:
+    async def _with_reproducer(self, event: Found, genome: Genome) -> Found:
         finding = event.finding
-        if finding.witness is None:
+        if finding.reproducer is None:
             return event
-        small, size, effect = await self._minimise(genome, finding.witness.size)
+        small, size, effect = await self._minimise(genome, finding.reproducer.size)
         text = small.text(size)
         request = self._observer.target.spelling.request([text])
-        witness = Witness(
+        reproducer = Reproducer(
             recipe=f"{small.describe()}, {size} bytes, seed {self._seed}",
             path=request.path,
             size=size,
             request_bytes=request.size_bytes,
-            digest=finding.witness.digest if size == finding.witness.size else "",
+            digest=finding.reproducer.digest if size == finding.reproducer.size else "",
             excerpt="".join(letter if letter.isprintable() else "?" for letter in text[:80]),
             effect=round(effect, 2),
         )
-        return Found(event.at_s, msgspec.structs.replace(finding, witness=witness))
+        return Found(event.at_s, msgspec.structs.replace(finding, reproducer=reproducer))
 
     async def _minimise(self, genome: Genome, size: int) -> tuple[Genome, int, float]:
         """Fewer genes, then fewer bytes, as long as 80 % of the effect stays (delta debugging, greedily)."""

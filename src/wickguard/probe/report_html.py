@@ -120,10 +120,10 @@ def _card(found: list[Finding], result: Result) -> str:
     ]
     for remedy in dict.fromkeys(finding.remedy for finding in found if finding.remedy):
         text.append(f"<p><b>To do:</b> {escape(remedy)}.</p>")
-    if worst.witness is not None:
-        again = f"{worst.witness.recipe}; {format_bytes(worst.witness.request_bytes)} to {worst.witness.path}"
+    if worst.reproducer is not None:
+        again = f"{worst.reproducer.recipe}; {format_bytes(worst.reproducer.request_bytes)} to {worst.reproducer.path}"
         text.append(f'<p class="quiet">Again with: {escape(again)}</p>')
-        text.append(f"<p><code>{escape(worst.witness.excerpt)}</code></p>" if worst.witness.excerpt else "")
+        text.append(f"<p><code>{escape(worst.reproducer.excerpt)}</code></p>" if worst.reproducer.excerpt else "")
     text.append(f'<p class="quiet">{escape(_ids(worst.taxonomy))}</p>')
     curve = _curve_of(found, result)
     picture = f"<figure>{_plot(curve, result)}</figure>" if curve is not None else ""

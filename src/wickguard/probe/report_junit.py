@@ -76,8 +76,8 @@ def _line(finding: Finding) -> str:
 
 def _paragraph(finding: Finding) -> str:
     lines = [f"{finding.severity} ({finding.oracle}): {finding.title}", *(f"  {line}" for line in finding.evidence)]
-    if finding.witness is not None:
-        lines.append(f"  again with: {finding.witness.recipe}")
+    if finding.reproducer is not None:
+        lines.append(f"  again with: {finding.reproducer.recipe}")
     if finding.remedy:
         lines.append(f"  to do: {finding.remedy}")
     return "\n".join(lines)

@@ -85,7 +85,7 @@ def _rule(case: str, planned: Planned | None, result: Result) -> dict[str, Any]:
 
 
 def _result(finding: Finding, index: dict[str, int], result: Result) -> dict[str, Any]:
-    path = finding.witness.path if finding.witness else result.started.path if result.started else "/"
+    path = finding.reproducer.path if finding.reproducer else result.started.path if result.started else "/"
     base = result.started.target if result.started else ""
     identity = f"{finding.case}:{finding.oracle}:{path}"
     found: dict[str, Any] = {
@@ -104,11 +104,11 @@ def _result(finding: Finding, index: dict[str, int], result: Result) -> dict[str
     }
     if finding.fit is not None:
         found["properties"]["growth"] = finding.fit.describe()
-    if finding.witness is not None:
-        found["properties"]["witness"] = {
-            "recipe": finding.witness.recipe,
-            "requestBytes": finding.witness.request_bytes,
-            "sha256": finding.witness.digest,
+    if finding.reproducer is not None:
+        found["properties"]["reproducer"] = {
+            "recipe": finding.reproducer.recipe,
+            "requestBytes": finding.reproducer.request_bytes,
+            "sha256": finding.reproducer.digest,
         }
     return found
 

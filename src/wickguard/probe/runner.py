@@ -17,7 +17,7 @@ from wickguard.clock import now
 from wickguard.probe import oracles
 from wickguard.probe.case import Case
 from wickguard.probe.events import Arm, CaseFinished, CurveFitted, EndReason, Event, Found, Sampled, Verdict
-from wickguard.probe.finding import Finding, Oracle, Severity, Witness
+from wickguard.probe.finding import Finding, Oracle, Reproducer, Severity
 from wickguard.probe.fit import fit
 from wickguard.probe.observe import Observation, Observer
 from wickguard.probe.oracles.cost import comparable
@@ -201,7 +201,7 @@ class Runner:
         )
 
     def _traces(self, case: Case, size: int) -> tuple[Trace, Trace]:
-        # The same bytes whenever a size is built: repeats repeat, and a witness can be made again from the seed. A fresh
+        # The same bytes whenever a size is built: repeats repeat, and a reproducer can be made again from the seed. A fresh
         # case is counted on, so that the target has not seen its requests before.
         spelling = self._observer.target.spelling
         self._built += case.fresh
@@ -255,11 +255,11 @@ class Runner:
             feature=case.feature,
             fit=suspicion.fit,
             taxonomy=case.taxonomy,
-            witness=self._witness(case, suspicion),
+            reproducer=self._reproducer(case, suspicion),
             remedy=case.remedy,
         )
 
-    def _witness(self, case: Case, suspicion: Suspicion) -> Witness | None:
+    def _reproducer(self, case: Case, suspicion: Suspicion) -> Reproducer | None:
         trace, _ = self._traces(case, suspicion.size)
         steps = [step for step in trace.steps if not suspicion.step or step.label == suspicion.step] or list(
             trace.steps
@@ -269,7 +269,7 @@ class Runner:
         request = steps[0].request
         data = request.body if request.raw is None else request.raw
         text = data[:_EXCERPT].decode("utf-8", "replace")
-        return Witness(
+        return Reproducer(
             recipe=f"case {case.id} at size {suspicion.size}, seed {self._seed}, {len(trace.steps)} requests",
             path=request.path,
             size=suspicion.size,

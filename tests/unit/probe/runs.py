@@ -17,7 +17,7 @@ from wickguard.probe.events import (
     Started,
     Verdict,
 )
-from wickguard.probe.finding import Finding, Oracle, Severity, Taxonomy, Witness
+from wickguard.probe.finding import Finding, Oracle, Reproducer, Severity, Taxonomy
 from wickguard.probe.fit import fit
 from wickguard.probe.result import Result, collect
 
@@ -52,7 +52,7 @@ def finding(severity: Severity = Severity.ERROR, oracle: Oracle = Oracle.SLOPE, 
         unit="exponent",
         feature="bytes of the text",
         taxonomy=Taxonomy(cwe=(407, 1333)),
-        witness=Witness("case T03 at size 8192, seed 7", "/v1/embeddings", 8192, 8229, "ab" * 32, HOSTILE, 55.0),
+        reproducer=Reproducer("case T03 at size 8192, seed 7", "/v1/embeddings", 8192, 8229, "ab" * 32, HOSTILE, 55.0),
         remedy="bound the length of a word",
     )
 
