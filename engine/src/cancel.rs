@@ -2,11 +2,12 @@
 //!
 //! One flag for the process, because a process works on one call at a time. Setting it is safe in a signal handler;
 //! `on_signal` installs one in C, since Python runs its own handlers only between bytecodes, that is, after the
-//! computation. Must not know what is computed.
+//! computation. Another process asks through the ledger's page, by the number of the call. Must not know what is computed.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::error::{Error, Result};
+use crate::ledger;
 
 static CANCELLED: AtomicBool = AtomicBool::new(false);
 
@@ -23,7 +24,7 @@ pub fn clear() {
 /// # Errors
 /// `Cancelled` if someone asked to stop.
 pub fn checkpoint() -> Result<()> {
-    if CANCELLED.load(Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    if CANCELLED.load(Relaxed) || ledger::call_is_stopped() { Err(Error::Cancelled) } else { Ok(()) }
 }
 
 extern "C" fn handle(_signal: libc::c_int) {

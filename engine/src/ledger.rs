@@ -24,7 +24,8 @@ const NO_REPLACE: libc::c_int = libc::MAP_FIXED_NOREPLACE;
 #[cfg(not(target_os = "linux"))]
 const NO_REPLACE: libc::c_int = 0;
 
-/// The page: four little-endian u64, in this order.
+/// The page: little-endian u64, in this order. The last two are for whoever runs calls one after the other: which one runs
+/// (0: none), and which one is to stop; see `cancel`. A call that is over can't be stopped by mistake in the next one.
 #[repr(C)]
 pub struct Counters {
     pub current: AtomicU64,
@@ -33,6 +34,8 @@ pub struct Counters {
     pub limit: AtomicU64,
     /// Size of the first allocation that was refused; 0 if none was.
     pub breach: AtomicU64,
+    pub call: AtomicU64,
+    pub stop: AtomicU64,
 }
 
 static OWN: Counters = Counters {
@@ -40,6 +43,8 @@ static OWN: Counters = Counters {
     peak: AtomicU64::new(0),
     limit: AtomicU64::new(u64::MAX),
     breach: AtomicU64::new(0),
+    call: AtomicU64::new(0),
+    stop: AtomicU64::new(0),
 };
 /// Null means `OWN`.
 static SHARED: AtomicPtr<Counters> = AtomicPtr::new(null_mut());
@@ -64,6 +69,13 @@ pub unsafe fn attach(page: *mut Counters) {
     to.limit.store(from.limit.load(Relaxed), Relaxed);
     to.breach.store(0, Relaxed);
     SHARED.store(page, Relaxed);
+}
+
+/// Whether the call that runs is to stop.
+pub fn call_is_stopped() -> bool {
+    let counters = counters();
+    let call = counters.call.load(Relaxed);
+    call != 0 && counters.stop.load(Relaxed) == call
 }
 
 /// Starts a new peak at the present level.

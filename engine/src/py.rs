@@ -193,7 +193,7 @@ fn _engine(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     install_hook();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("LEDGER_BYTES", ledger::LEDGER_BYTES)?;
-    module.add("LEDGER_LAYOUT", ("current", "peak", "limit", "breach"))?;
+    module.add("LEDGER_LAYOUT", ("current", "peak", "limit", "breach", "call", "stop"))?;
     module.add("EngineError", py.get_type::<EngineError>())?;
     module.add("OutOfMemory", py.get_type::<OutOfMemory>())?;
     module.add("BadShape", py.get_type::<BadShape>())?;

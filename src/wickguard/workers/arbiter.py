@@ -24,6 +24,7 @@ from wickguard.workers import kernel
 from wickguard.workers.cgroup import Group, NotDelegatedError, delegated
 from wickguard.workers.channel import Channel, ChannelClosedError
 from wickguard.workers.death import EXIT_PROTOCOL
+from wickguard.workers.ledger import ask_to_stop
 from wickguard.workers.nursery import Nursery, Stage, Ward, signal_pidfd
 from wickguard.workers.protocol import (
     ArbiterUp,
@@ -37,6 +38,7 @@ from wickguard.workers.protocol import (
     LoadFailed,
     Message,
     ModelLoaded,
+    Stop,
     ToArbiter,
     WorkerForked,
     WorkerReaped,
@@ -147,12 +149,9 @@ class Arbiter:
             case Arm():
                 for nursery in self._nurseries.values():
                     nursery.arm(order)
-            case Disarm(worker):
+            case Disarm(worker) | Kill(worker) | Stop(worker):
                 for ward in self._wards(worker):
-                    ward.watch = None
-            case Kill(worker, reason):
-                for ward in self._wards(worker):
-                    ward.kill(reason)
+                    _see_to(ward, order)
             case Hold():
                 for nursery in self._nurseries.values():
                     nursery.held = True
@@ -255,6 +254,16 @@ class Arbiter:
     def _forget(self, fd: int) -> None:
         del self._handlers[fd]
         self._poll.unregister(fd)
+
+
+def _see_to(ward: Ward, order: Disarm | Kill | Stop) -> None:
+    match order:
+        case Disarm():
+            ward.watch = None
+        case Kill():
+            ward.kill(order.reason)
+        case Stop():
+            ask_to_stop(ward.page_fd, order.serial)
 
 
 def _group(configure: Configure) -> tuple[Group | None, str]:

@@ -46,11 +46,11 @@ class Grants:
         """The one descriptor this object needs to keep."""
         return self._statm
 
-    def begin(self, limits: Cost) -> None:
-        """Arm all limits, the clock last."""
+    def begin(self, limits: Cost, serial: int) -> None:
+        """Arm all limits of the call of this number, the clock last."""
         allocated = self.current_bytes()
         self._start_bytes = allocated
-        self._page.mark_start(allocated)
+        self._page.mark_start(allocated, serial)
         if self._allocator is None:
             self._page.record(allocated, allocated)
         else:
@@ -65,6 +65,7 @@ class Grants:
         """Disarm all limits, the clock first. Returns the call's peak bytes above its start."""
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        self._page.mark_end()
         resource.setrlimit(resource.RLIMIT_DATA, (self._hard_bytes, self._hard_bytes))
         if self._allocator is None:
             return max(0, self.current_bytes() - self._start_bytes)

@@ -1,9 +1,10 @@
 """Ledger page: one shared page per worker, written in the cage and read outside, also after the worker's death.
 
-Layout, little-endian u64. The first four are the engine allocator's: current, peak, limit, breach. From offset 64 the
-worker writes where a call started, so that peak minus start can still be reported when it was killed. The page is
-advice, never authority: a hostile worker can write anything into it, so kills are decided on what the kernel says. It
-must not know the engine.
+Layout, little-endian u64. The first four are the engine allocator's: current, peak, limit, breach. Then the number of the
+call that runs, written by the worker, and of one that is to stop, written from outside: the engine compares them at its
+checkpoints. From offset 64 the worker writes where a call started, so that peak minus start can still be reported when it
+was killed. The page is advice, never authority: a hostile worker can write anything into it, so kills are decided on what
+the kernel says. It must not know the engine.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 
 PAGE_BYTES = 4096
 _WORDS = struct.Struct("<16Q")
-_CURRENT, _PEAK, _LIMIT, _BREACH = 0, 8, 16, 24
+_CURRENT, _PEAK, _LIMIT, _BREACH, _CALL, _STOP = 0, 8, 16, 24, 32, 40
 _BORN, _BASE = 64, 72
 
 
@@ -52,6 +53,11 @@ def read_page(fd: int) -> LedgerReading:
     return LedgerReading(words[0], words[1], words[2], words[3], bool(words[8]), words[9])
 
 
+def ask_to_stop(fd: int, serial: int) -> None:
+    """Ask this call to end at its next checkpoint; whether it listens is another matter. 0 asks nobody."""
+    os.pwrite(fd, serial.to_bytes(8, "little"), _STOP)
+
+
 class LedgerPage:
     """The worker's writable view."""
 
@@ -73,9 +79,14 @@ class LedgerPage:
         """Confinement is done: a death from now on is not a failed birth."""
         self._set(_BORN, 1)
 
-    def mark_start(self, base_bytes: int) -> None:
-        """A call starts with `base_bytes` allocated."""
+    def mark_start(self, base_bytes: int, serial: int) -> None:
+        """The call of this number starts with `base_bytes` allocated."""
         self._set(_BASE, base_bytes)
+        self._set(_CALL, serial)
+
+    def mark_end(self) -> None:
+        """No call runs."""
+        self._set(_CALL, 0)
 
     def record(self, current_bytes: int, peak_bytes: int) -> None:
         """Write the counters by hand, for a loader whose allocator keeps none."""

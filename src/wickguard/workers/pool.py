@@ -113,7 +113,7 @@ class Pool:
         if running.wait is not None:
             give_up(running.wait)
         if running.worker is not None and running.wall_at - clock.now() >= LET_FINISH_S:
-            self._staff.kill(running.worker, KillReason.ABANDONED)
+            self._staff.stop(running.worker)
 
     def ready(self, model: str) -> bool:
         """Whether a worker of `model` could start a call now."""

@@ -62,6 +62,13 @@ class Kill(Message, frozen=True):
     reason: KillReason
 
 
+class Stop(Message, frozen=True):
+    """front -> arbiter: ask call `serial` of this worker to end at its next checkpoint."""
+
+    worker: int
+    serial: int
+
+
 class Hold(Message, frozen=True):
     """front -> arbiter: no new workers from now on (draining)."""
 
@@ -151,7 +158,7 @@ class ArbiterUp(Message, frozen=True):
     why_not: str
 
 
-ToArbiter = Configure | Arm | Disarm | Kill | Hold
+ToArbiter = Configure | Arm | Disarm | Kill | Stop | Hold
 ToZygote = Prepare | Fork
 FromZygote = ModelLoaded | LoadFailed | WorkerForked | ForkFailed | WorkerReaped
 ToFront = ModelLoaded | LoadFailed | WorkerForked | DeathNote | ZygoteDied | ArbiterUp

@@ -45,6 +45,7 @@ from wickguard.workers.protocol import (
     ModelLoaded,
     Piece,
     Reply,
+    Stop,
     ToFront,
     WorkerForked,
     WorkerFrame,
@@ -56,6 +57,8 @@ from wickguard.workers.tier import Tier
 
 FRAME_OVERHEAD = 16 * 1024
 START_ATTEMPTS = 3
+# Checkpoints are milliseconds apart, on a busy core a few times that. A new process costs more than this wait.
+STOP_GRACE_S = 0.1
 _END_WITHOUT_DEATH_S = 1.0
 _NO_NOTE_S = 4.0
 PEAK_GRACE_BYTES = 32 * MIB
@@ -175,7 +178,7 @@ class Staff:
             self._breach(worker, ProtocolError("a piece that nobody asked for"))
         elif not running.abandoned and not running.sink(piece.data):
             running.abandoned = True
-            self.kill(worker, KillReason.ABANDONED)
+            self.stop(worker)
 
     def _arbiter_adds(self, tier: Tier) -> Tier:
         """What a worker can't know about itself: its cgroup."""
@@ -203,6 +206,18 @@ class Staff:
         """Have a worker killed; it is given no more calls."""
         self.roster.leave(worker)
         self._tell(Kill(worker.number, reason))
+
+    def stop(self, worker: Worker) -> None:
+        """Nobody wants what it computes: ask it to stop, and have it killed when it does not listen."""
+        running = worker.call
+        if running is None:
+            return
+        self._tell(Stop(worker.number, running.serial))
+        asyncio.get_running_loop().call_later(STOP_GRACE_S, self._stop_unheard, worker, running.serial)
+
+    def _stop_unheard(self, worker: Worker, serial: int) -> None:
+        if worker.call is not None and worker.call.serial == serial and worker.number in self.roster.workers:
+            self.kill(worker, KillReason.ABANDONED)
 
     def _ended(self, worker: Worker) -> None:
         """The socket has ended; normally the process has too. One that only closed its socket is killed."""

@@ -131,7 +131,7 @@ class Calls:
 
     def _run(self, job: JobFrame) -> Reply:
         limits = Cost(cpu_s=job.cpu_s, wall_s=job.wall_s, peak_bytes=job.peak_bytes)
-        self._grants.begin(limits)
+        self._grants.begin(limits, job.serial)
         ending = self._call(job, limits)
         peak_bytes = self._grants.end()
         self._done += 1

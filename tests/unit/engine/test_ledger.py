@@ -16,7 +16,7 @@ import wickguard_engine as engine
 page = mmap.mmap(-1, engine.LEDGER_BYTES)
 address = ctypes.addressof(ctypes.c_char.from_buffer(page))
 def read():
-    return dict(zip(engine.LEDGER_LAYOUT, struct.unpack_from("<4Q", page)))
+    return dict(zip(engine.LEDGER_LAYOUT, struct.unpack_from("<6Q", page)))
 """
 
 
@@ -161,3 +161,21 @@ def test_the_import_says_what_is_missing_when_the_processor_is_too_old() -> None
     assert missing(["flags : fpu avx2 fma bmi1 bmi2 f16c abm movbe\n"]) == []
     assert missing(["processor : 0\n", "flags\t\t: fpu fma bmi1 f16c abm movbe\n"]) == ["avx2", "bmi2"]
     assert missing(["Features : asimd\n"]) == []
+
+
+def test_a_call_stops_at_its_next_checkpoint_when_the_page_says_so(run: Run, minilm: Path) -> None:
+    """That call alone: what was asked of the one before, or of none, changes nothing."""
+    program = f"""{SHARED_PAGE}
+model = engine.load(sys.argv[1])
+engine.attach_ledger(address)
+def stopped(call, stop):
+    struct.pack_into("<2Q", page, 8 * engine.LEDGER_LAYOUT.index("call"), call, stop)
+    try:
+        model.embed(["some words"])
+    except engine.Cancelled:
+        return True
+    return False
+print([stopped(*both) for both in ((0, 0), (7, 0), (7, 7), (8, 7), (0, 7), (8, 8), (9, 8))])
+"""
+    done = run(program, str(minilm))
+    assert done.stdout.strip() == "[False, False, True, False, False, True, False]", done.stderr
