@@ -71,6 +71,11 @@ class Spelling(Protocol):
         """What the target says of itself: max_inputs, max_bytes (of a body), max_tokens. Keys may be missing."""
         ...
 
+    @property
+    def input_at(self) -> tuple[str | int, ...]:
+        """What leads from the body of an ordinary request to its input: keys, and places in lists."""
+        ...
+
     def request(self, inputs: Sequence[str], **fields: object) -> Request:
         """A well-formed request for `inputs` on the route under test; `fields` are added to the body as they are."""
         ...

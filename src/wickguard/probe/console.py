@@ -54,7 +54,8 @@ class LiveConsole:
         match event:
             case Started():
                 self._console.print(
-                    f"probing [bold]{escape(event.target.removesuffix(event.path))}[/]{escape(event.path)}: {event.dialect}, "
+                    f"probing [bold]{escape(event.target.removesuffix(event.path.partition('?')[0]))}[/]{escape(event.path)}: "
+                    f"{event.dialect}, "
                     f"model {escape(event.model) or '-'}, profile {event.profile}, seed {event.seed}; "
                     f"cost from {', '.join(('latency', *event.channels))}"
                 )

@@ -114,7 +114,7 @@ class Fuzzer:
 
     async def run(self) -> AsyncIterator[Event]:
         """All stages; the worst structure goes through the same measuring and confirming as any case."""
-        if b"wickguard" not in self._observer.target.spelling.request(["wickguard"]).body:
+        if not self._observer.target.spelling.takes_text:
             return
         if not await self._fit_budget():
             return

@@ -37,6 +37,9 @@ def make_plan(
 
 def _row(case: Case, spelling: TargetSpelling, profile: Profile, limits: Limits, seed: int) -> Row:
     skip = refuse_case(case, profile, spelling.dialect)
+    if not skip and not spelling.takes_text and "oip" not in case.dialects:
+        # What tensors can't express is about texts.
+        skip = "not for a route that takes no text"
     requests = sent = 0
     for size in case.sizes if not skip else ():
         attack = case.attack(spelling, size, random.Random(f"{seed}:{case.id}:{size}"))

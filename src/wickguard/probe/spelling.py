@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from wickguard.probe.openapi import Growth, SchemaWriter, with_query
 from wickguard.probe.trace import Request
 
 _ENCODER = msgspec.json.Encoder()
@@ -112,19 +113,6 @@ def fill(tensor: Tensor, shape: Sequence[int]) -> list[float] | list[int] | list
 
 
 @dataclass(frozen=True, slots=True)
-class FieldWriter:
-    """A JSON schema from an OpenAPI document: the texts go where it has a text; the rest is `fixed`."""
-
-    name: str
-    many: bool
-    fixed: dict[str, Any] = field(default_factory=dict)
-
-    def __call__(self, model: str, inputs: Sequence[str]) -> dict[str, Any]:
-        """The body."""
-        return {**self.fixed, self.name: list(inputs) if self.many else "\n".join(inputs)}
-
-
-@dataclass(frozen=True, slots=True)
 class TargetSpelling:
     """See case.Spelling. writers: path -> writer, for the route under test and its aliases."""
 
@@ -147,57 +135,35 @@ class TargetSpelling:
         """See Spelling."""
         return Request("POST", path or self.path, body=encode(document))
 
+    @property
+    def input_at(self) -> tuple[str | int, ...]:
+        """See Spelling."""
+        writer = self.writers[self.path]
+        if isinstance(writer, SchemaWriter):
+            return writer.at
+        if isinstance(writer, TensorWriter):
+            return ("inputs", 0, "data")
+        body = writer(self.model, ("a",))
+        return (next(name for name in ("input", "inputs", "prompt", "messages") if name in body),)
 
-def from_schema(document: Mapping[str, Any], path: str) -> FieldWriter | None:
-    """How a JSON body for `path` is written, from an OpenAPI document; None when it takes no text."""
-    operation = document.get("paths", {}).get(path, {}).get("post", {})
-    content = operation.get("requestBody", {}).get("content", {})
-    schema = _resolve(document, content.get("application/json", {}).get("schema", {}))
-    required = set(schema.get("required", ()))
-    text: tuple[str, bool] | None = None
-    fixed: dict[str, Any] = {}
-    for name, part in schema.get("properties", {}).items():
-        kind = _resolve(document, part)
-        many = kind.get("type") == "array" and _resolve(document, kind.get("items", {})).get("type") == "string"
-        if text is None and (many or (kind.get("type") == "string" and "enum" not in kind and name in required)):
-            text = name, many
-        elif name in required:
-            fixed[name] = minimal(document, kind)
-    return FieldWriter(*text, fixed) if text is not None else None
+    @property
+    def takes_text(self) -> bool:
+        """Whether words reach the server as they are."""
+        return b"wickguard" in self.request(["wickguard"]).body
 
+    @property
+    def growths(self) -> tuple[Growth, ...]:
+        """What a caller can make larger, as the target's own document says; empty for the other dialects."""
+        writer = self.writers[self.path]
+        return writer.growths if isinstance(writer, SchemaWriter) else ()
 
-def minimal(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
-    """The smallest value that a schema allows."""
-    schema = _resolve(document, schema)
-    for key in ("default", "const", "example"):
-        if key in schema:
-            return schema[key]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    match schema.get("type"):
-        case "integer" | "number":
-            return schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
-        case "boolean":
-            return False
-        case "array":
-            return [minimal(document, schema.get("items", {}))] * int(schema.get("minItems", 0))
-        case "object":
-            parts = schema.get("properties", {})
-            return {name: minimal(document, parts[name]) for name in schema.get("required", ()) if name in parts}
-        case _:
-            return "x" * int(schema.get("minLength", 1))
-
-
-def _resolve(document: Mapping[str, Any], schema: Mapping[str, Any], depth: int = 8) -> Mapping[str, Any]:
-    while depth and ("$ref" in schema or "anyOf" in schema or "oneOf" in schema or "allOf" in schema):
-        depth -= 1
-        if "$ref" in schema:
-            found: Any = document
-            for part in str(schema["$ref"]).removeprefix("#/").split("/"):
-                found = found.get(part, {}) if isinstance(found, Mapping) else {}
-            schema = found
-        else:
-            choices = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf") or [{}]
-            # An array of texts says most about how a batch is written.
-            schema = next((part for part in choices if part.get("type") == "array"), choices[0])
-    return schema
+    def grown(self, growth: Growth, size: int) -> Request:
+        """An ordinary request with one part of it as large."""
+        writer = self.writers[self.path]
+        if not isinstance(writer, SchemaWriter):
+            raise TypeError(f"{self.dialect} has no schema")
+        body = writer(self.model, ("quiet river",))
+        if growth.query:
+            path = with_query(self.path, growth.keys[0], growth.value(writer.document, size))
+            return self.json(body, path)
+        return self.json(writer.grown(body, growth, size))

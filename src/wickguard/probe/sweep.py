@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 from wickguard.modality.text import synthesize
 from wickguard.probe.case import ANY_DIALECT, Build, Case, Expect, Profile, Risk, Spelling, geometric
 from wickguard.probe.finding import Oracle, Severity, Taxonomy
+from wickguard.probe.openapi import Growth, Kind
+from wickguard.probe.spelling import TargetSpelling
 from wickguard.probe.trace import Trace, single
 from wickguard.units import KIB, MIB
 
@@ -21,7 +24,12 @@ _ORACLES = frozenset(
 )
 # Attention is quadratic in one text, and rightly so: only what is clearly steeper than a mixture of both is suspicious.
 _EXPECT = Expect(exponent=1.6, bytes_per_byte=256.0, memory_floor_bytes=128 * MIB)
+_OF_NUMBERS = frozenset(
+    {Oracle.SLOPE, Oracle.CLIFF, Oracle.STALL, Oracle.MEMORY, Oracle.AMPLIFICATION, Oracle.LIVENESS}
+)
 _SHORT_TEXT_BYTES = 32
+_LARGEST_NUMBER = 1_000_000
+_SQUARE = "bytes, as many inputs as each is long"
 PREFIX = "sweep:"
 
 
@@ -47,8 +55,10 @@ def _max_tokens(target: Spelling, size: int, chance: random.Random) -> Trace:
     return single(target.request(["Count from one to ten thousand in words."], max_tokens=size))
 
 
-def sweeps(target: Spelling) -> tuple[Case, ...]:
+def sweeps(target: TargetSpelling) -> tuple[Case, ...]:
     """The sweeps that make sense for a target, single features first."""
+    if target.dialect == "openapi":
+        return _described(target)
     generative = target.path.endswith("completions")
     if target.dialect == "oip":
         return (_case("rows", "rows", geometric(1, 65_536, 13), _rows),)
@@ -57,10 +67,57 @@ def sweeps(target: Spelling) -> tuple[Case, ...]:
         found.append(_case("max_tokens", "max_tokens", geometric(1, 1024, 8), _max_tokens))
     else:
         found.append(_case("inputs", "inputs", geometric(1, 2048, 12), _inputs))
-        found.append(
-            _case("inputs x text_bytes", "bytes, as many inputs as each is long", geometric(KIB, MIB, 11), _square)
-        )
+        found.append(_case("inputs x text_bytes", _SQUARE, geometric(KIB, MIB, 11), _square))
     return tuple(found)
+
+
+def _described(target: TargetSpelling) -> tuple[Case, ...]:
+    """One sweep for each part of a request that its schema lets grow; the input itself under the names of other dialects."""
+    own = {growth.kind: growth for growth in target.growths if growth.keys == target.input_at and not growth.query}
+    text = target.takes_text
+    found = []
+    if text:
+        longest = own[Kind.TEXT].most if Kind.TEXT in own else None
+        found.append(_case("text_bytes", "bytes of one text", _sizes(128, longest, MIB, 14), _text_bytes))
+    if text and Kind.ITEMS in own:
+        found.append(_case("inputs", "inputs", _sizes(1, own[Kind.ITEMS].most, 2048, 12), _inputs))
+    if text and Kind.ITEMS in own and own[Kind.ITEMS].most is None:
+        found.append(_case("inputs x text_bytes", _SQUARE, geometric(KIB, MIB, 11), _square))
+    covered = set(own.values()) if text else set()
+    return (*found, *(_grown(target, growth) for growth in sorted(target.growths, key=_order) if growth not in covered))
+
+
+def _order(growth: Growth) -> tuple[int, int]:
+    # Lists are where most is to be found, and what is near the top is what people think of first.
+    return list(Kind).index(growth.kind), len(growth.keys)
+
+
+def _grown(target: TargetSpelling, growth: Growth) -> Case:
+    def attack(_: Spelling, size: int, chance: random.Random) -> Trace:
+        return single(target.grown(growth, size))
+
+    match growth.kind:
+        case Kind.TEXT:
+            sizes = _sizes(128, growth.most, MIB, 14)
+        case Kind.NUMBER:
+            most = min(growth.most or _LARGEST_NUMBER, _LARGEST_NUMBER)
+            sizes = geometric(growth.least, max(growth.least, most), 8)
+        case _:
+            sizes = _sizes(max(1, growth.least), growth.most, 2048, 12)
+    made = _case(growth.name, growth.name, sizes, attack)
+    if growth.kind is Kind.NUMBER:
+        # The bytes of a number don't grow with it: where it has no range, nothing else may grow either.
+        expect = replace(_EXPECT, exponent=0.5) if growth.most is None else _EXPECT
+        return replace(made, oracles=_OF_NUMBERS, expect=expect, remedy="give it a range, and price the request by it")
+    return replace(
+        made, oracles=_ORACLES - {Oracle.COLLATERAL, Oracle.RECOVERY} if growth.kind is Kind.TEXT else _ORACLES
+    )
+
+
+def _sizes(first: int, most: int | None, otherwise: int, steps: int) -> tuple[int, ...]:
+    """Up to twice what the document allows, to see whether it is refused; up to `otherwise` where it sets no limit."""
+    last = otherwise if most is None else min(otherwise, 2 * most)
+    return geometric(min(first, max(1, last // 8)), last, steps)
 
 
 def _case(name: str, feature: str, sizes: tuple[int, ...], attack: Build) -> Case:

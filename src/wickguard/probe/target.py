@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from wickguard.errors import ConfigError
-from wickguard.probe import spelling
+from wickguard.probe import openapi, spelling
 from wickguard.probe.spelling import TargetSpelling, Tensor, TensorWriter, Writer
 from wickguard.probe.wire import MARKER, Address
 
@@ -25,6 +25,8 @@ _LIMITS = {
     "max_input_length": "max_tokens",
     "max_batch_tokens": "max_batch_tokens",
 }
+# Where frameworks serve their OpenAPI document.
+_DESCRIPTIONS = ("/openapi.json", "/docs.json", "/v3/api-docs", "/swagger.json")
 _BENIGN = ("the river was quiet",)
 
 
@@ -143,7 +145,7 @@ class _Discovery:
             return "openai"
         if isinstance(about := await self._document("/v2"), dict) and "name" in about:
             return "oip"
-        if isinstance(await self._document("/openapi.json"), dict):
+        if await self._described() is not None:
             return "openapi"
         raise ConfigError(
             f"{self._wanted.url}: no dialect recognised; give the URL of a route and --dialect {'|'.join(DIALECTS)}"
@@ -190,16 +192,31 @@ class _Discovery:
         )
         return f"/v2/models/{model}/infer", model, TensorWriter(tensors), {}
 
+    async def _described(self) -> dict[str, Any] | None:
+        """The target's OpenAPI document, None when it has none where servers usually have it."""
+        for path in _DESCRIPTIONS:
+            if isinstance(found := await self._document(path), dict) and isinstance(found.get("paths"), dict):
+                return found
+        return None
+
     async def _openapi(self) -> tuple[str, str, Writer, dict[str, int]]:
-        document = await self._document("/openapi.json")
-        if not isinstance(document, dict):
-            raise ConfigError(f"{self._wanted.url}: /openapi.json is not there; give another --dialect")
-        paths = [self._path] if self._path else list(document.get("paths", {}))
-        for path in paths:
-            writer = spelling.from_schema(document, path)
-            if writer is not None:
-                return path, self._wanted.model or "", writer, {}
-        raise ConfigError(f"{self._wanted.url}: no POST route in /openapi.json takes a text in a JSON object")
+        document = await self._described()
+        if document is None:
+            raise ConfigError(
+                f"{self._wanted.url}: none of {', '.join(_DESCRIPTIONS)} is there; give another --dialect"
+            )
+        found = openapi.routes(document, self._path)
+        if not found:
+            raise ConfigError(
+                f"{self._wanted.url}: its OpenAPI document has no POST route{' there' if self._path else ''} that takes a JSON "
+                "object in which anything can grow"
+            )
+        model = self._wanted.model or ""
+        for route in found[:-1]:
+            # A base was given: the first route that answers, those that take text before others.
+            if await self._answers(route.path, route.writer(model, _BENIGN)):
+                return route.path, model, route.writer, {}
+        return found[-1].path, model, found[-1].writer, {}
 
     async def _try(self, trial: TargetSpelling) -> None:
         request = trial.request(_BENIGN)
@@ -231,18 +248,11 @@ class _Discovery:
                 f"{prefix}/embed": spelling.tei_embed,
             }
         own = trial.writers[trial.path]
-        document = await self._document("/openapi.json") if isinstance(own, spelling.FieldWriter) else None
-        described: dict[str, Any] = document if isinstance(document, dict) else {}
-        for path in described.get("paths", {}):
-            other = spelling.from_schema(described, path)
+        document = await self._described() if isinstance(own, openapi.SchemaWriter) else None
+        for route in openapi.routes(document) if document is not None else ():
             # Only what takes the same field does the same work; anything else might do harm.
-            if (
-                other is not None
-                and isinstance(own, spelling.FieldWriter)
-                and other.name == own.name
-                and "{" not in path
-            ):
-                candidates[path] = other
+            if isinstance(own, openapi.SchemaWriter) and (route.writer.at, route.writer.many) == (own.at, own.many):
+                candidates[route.path] = route.writer
         found = []
         model = trial.model or (await self._first_model() if await self._document("/v1/models") else "")
         for path, writer in candidates.items():

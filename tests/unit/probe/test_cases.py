@@ -15,9 +15,9 @@ from wickguard.probe.case import Case, Profile, Risk, Spelling
 from wickguard.probe.cases import CATALOGUE
 from wickguard.probe.cases.payload import NO_SUCH_ROUTE
 from wickguard.probe.finding import Oracle
+from wickguard.probe.openapi import routes
 from wickguard.probe.oracles import JUDGES
 from wickguard.probe.spelling import (
-    FieldWriter,
     TargetSpelling,
     Tensor,
     TensorWriter,
@@ -28,6 +28,23 @@ from wickguard.probe.trace import Trace
 from wickguard.units import MIB
 
 NUMBERS = TensorWriter((Tensor("boxes", "FP32", (-1, 5)),))
+DESCRIBED = routes(
+    {
+        "paths": {
+            "/predict": {
+                "post": {
+                    "requestBody": {
+                        "content": {
+                            "application/json": {
+                                "schema": {"properties": {"text": {"type": "array", "items": {"type": "string"}}}}
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+)[0]
 SPELLINGS: dict[str, TargetSpelling] = {
     "openai": TargetSpelling(
         "openai",
@@ -38,7 +55,7 @@ SPELLINGS: dict[str, TargetSpelling] = {
     ),
     "tei": TargetSpelling("tei", "/embed", "", {"/embed": tei_embed}),
     "oip": TargetSpelling("oip", "/v2/models/m/infer", "m", {"/v2/models/m/infer": NUMBERS}),
-    "openapi": TargetSpelling("openapi", "/predict", "", {"/predict": FieldWriter("text", many=True)}),
+    "openapi": TargetSpelling("openapi", "/predict", "", {"/predict": DESCRIBED.writer}),
 }
 PAIRS = [pytest.param(case, name, id=f"{case.id}-{name}") for case in CATALOGUE for name in sorted(case.dialects)]
 

@@ -6,7 +6,7 @@ import pytest
 
 from wickguard.errors import ConfigError
 from wickguard.probe.channels import parse_metrics, told
-from wickguard.probe.spelling import FieldWriter, Tensor, TensorWriter, from_schema, known
+from wickguard.probe.spelling import Tensor, TensorWriter, known
 from wickguard.probe.target import parse_url
 from wickguard.probe.wire import Address, Answer
 
@@ -61,22 +61,3 @@ def test_tensors_fit_their_shape_when_they_stand_for_texts() -> None:
     tensor = body["inputs"][0]
     assert tensor["shape"] == [2, 10]
     assert len(tensor["data"]) == 20
-
-
-def test_body_is_written_from_a_schema_when_there_is_a_document() -> None:
-    """Texts go where the schema has them, required fields get their smallest value, references are followed."""
-    schema = {
-        "required": ["texts", "top"],
-        "properties": {
-            "texts": {"type": "array", "items": {"type": "string"}},
-            "top": {"type": "integer", "minimum": 3},
-        },
-    }
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/R"}}}
-    document = {
-        "paths": {"/encode": {"post": {"requestBody": {"content": content}}}},
-        "components": {"schemas": {"R": schema}},
-    }
-    writer = from_schema(document, "/encode")
-    assert writer == FieldWriter("texts", True, {"top": 3})
-    assert writer("", ["a", "b"]) == {"texts": ["a", "b"], "top": 3}

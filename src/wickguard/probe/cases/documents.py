@@ -152,7 +152,7 @@ def _counted(name: str) -> Case:
         id=f"N01.{name}",
         title=f"The number in `{name}` is believed",
         risk=Risk.LIGHT,
-        dialects=TEXT if name == "dimensions" else frozenset({"openai"}),
+        dialects=frozenset({"openai", "tei"} if name == "dimensions" else {"openai"}),
         feature=name,
         sizes=geometric(100, 1_000_000, 5),
         attack=build,
@@ -285,12 +285,12 @@ CASES = (
     ),
     _json_case(
         "J17", "What one route refuses, another serves", "bytes of one input", geometric(4 * KIB, MIB, 5),
-        attack=_same_overload, twin=_small_everywhere, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT | {"openapi"},
+        attack=_same_overload, twin=_small_everywhere, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT,
         severity=Severity.ERROR, remedy="put the limits in front of all routes, not into one of them",
     ),
     _json_case(
         "J17.batch", "A batch that one route refuses, another serves", "inputs", geometric(16, 1024, 4),
-        attack=_same_batch, twin=_small_everywhere, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT | {"openapi"},
+        attack=_same_batch, twin=_small_everywhere, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT,
         severity=Severity.ERROR, remedy="put the limits in front of all routes, not into one of them",
     ),
     *(_counted(name) for name in _COUNTS),

@@ -26,7 +26,8 @@ _SHORT_FORMS = {
     "T46": "AML.T0046",
 }
 
-TEXT = frozenset({"openai", "tei"})
+# Of an OpenAPI document, the routes that take a text (the plan leaves out the others).
+TEXT = frozenset({"openai", "tei", "openapi"})
 TENSOR = frozenset({"oip"})
 
 # What a sound server may say to a request that can never succeed, and to one that it may also serve.
@@ -58,7 +59,7 @@ def document(target: Spelling, inputs: Sequence[str] = ("quiet river",)) -> dict
 
 def place(target: Spelling, value: bytes) -> Request:
     """The ordinary request with `value`, JSON as it is, where its input stands."""
-    return target.json(_spliced(_with_input(document(target), _MARK), value))
+    return target.json(_spliced(_with_input(document(target), target.input_at, _MARK), value))
 
 
 def beside(target: Spelling, name: str, value: bytes) -> Request:
@@ -114,12 +115,12 @@ def raw(target: Spelling, fields: Sequence[str], body: bytes = b"") -> Request:
     return Request(path=target.path, raw=head(target, fields) + body)
 
 
-def _with_input(found: dict[str, Any], value: object) -> dict[str, Any]:
-    inputs = found.get("inputs")
-    if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict):
-        return found | {"inputs": [inputs[0] | {"data": value}, *inputs[1:]]}
-    name = next((name for name in ("input", "inputs", "prompt", "messages") if name in found), "input")
-    return found | {name: value}
+def _with_input(found: dict[str, Any], at: Sequence[str | int], value: object) -> dict[str, Any]:
+    inner: Any = found
+    for key in at[:-1]:
+        inner = inner[key]
+    inner[at[-1]] = value
+    return found
 
 
 def _spliced(found: dict[str, Any], value: bytes) -> bytes:

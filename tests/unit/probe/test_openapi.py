@@ -1,0 +1,143 @@
+"""OpenAPI documents: what is asked where, with which smallest values, and what can grow."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from wickguard.probe.openapi import Kind, routes
+from wickguard.probe.schema import FORMATS, resolve, smallest
+from wickguard.probe.spelling import TargetSpelling
+
+
+def document(
+    properties: dict[str, Any], path: str = "/encode", *, required: tuple[str, ...] = (), **more: Any
+) -> dict[str, Any]:
+    """A document of one POST route whose body has these properties."""
+    schema = {"type": "object", "properties": properties, "required": list(required)}
+    operation = {"requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/R"}}}}}
+    return {"paths": {path: {"post": operation | more}}, "components": {"schemas": {"R": schema}}}
+
+
+TEXTS = {"type": "array", "items": {"type": "string"}}
+
+
+def test_texts_go_into_a_list_and_required_fields_get_their_smallest_value_when_there_is_a_document() -> None:
+    """References are followed; what is optional is left out."""
+    found = routes(
+        document(
+            {"texts": TEXTS, "top": {"type": "integer", "minimum": 3}, "spare": {"type": "string"}},
+            required=("texts", "top"),
+        )
+    )
+    assert found[0].writer("", ["a", "b"]) == {"texts": ["a", "b"], "top": 3}
+
+
+def test_text_stands_inside_each_element_when_the_list_is_of_objects() -> None:
+    """As rerankers and vector stores take documents; the list itself is in another object."""
+    item = {
+        "type": "object",
+        "required": ["id", "body"],
+        "properties": {"id": {"type": "string", "format": "uuid"}, "body": {"type": "string"}},
+    }
+    nested = {"type": "object", "properties": {"documents": {"type": "array", "items": item, "minItems": 2}}}
+    writer = routes(document({"batch": nested}))[0].writer
+    sent = writer("", ["one"])["batch"]["documents"]
+    assert sent == [{"id": FORMATS["uuid"], "body": "one"}, {"id": FORMATS["uuid"], "body": "one"}]
+    assert writer.at == ("batch", "documents")
+
+
+def test_numbers_stand_for_a_text_when_there_is_no_other_place_for_it() -> None:
+    """As many as it has tokens, none twice the same, all inside the range."""
+    values = {"type": "array", "items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1}}
+    writer = routes(document({"values": values}))[0].writer
+    sent = writer("", ["a" * 40])["values"]
+    assert len(set(sent)) == 10
+    assert all(0 <= value < 1 for value in sent)
+    assert not writer.takes_text
+
+
+def test_parameters_are_filled_when_path_and_query_need_them() -> None:
+    """Path items share theirs with their operations; a flag is spelled as JSON spells it."""
+    parameters = [
+        {"name": "model", "in": "path", "required": True, "schema": {"enum": ["small model", "large"]}},
+        {"name": "exact", "in": "query", "required": True, "schema": {"type": "boolean"}},
+        {"name": "lang", "in": "query", "required": True, "schema": {"type": "string"}, "example": "en"},
+        {"name": "debug", "in": "query", "schema": {"type": "boolean"}},
+    ]
+    found = document({"texts": TEXTS}, "/m/{model}/encode", parameters=parameters)
+    assert routes(found)[0].path == "/m/small%20model/encode?exact=false&lang=en"
+    assert routes(found, "/m/large/encode")[0].path == "/m/large/encode?exact=false&lang=en"
+    assert routes(found, "/m/large/other") == []
+
+
+def test_every_part_that_can_grow_is_named_when_a_body_has_several() -> None:
+    """With what the document says of its limits; enums and codes don't grow."""
+    properties = {
+        "texts": TEXTS | {"maxItems": 8},
+        "matrix": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+        "weights": {"type": "object", "additionalProperties": {"type": "number"}},
+        "options": {"type": "object", "properties": {"top_k": {"type": "integer", "minimum": 1, "maximum": 50}}},
+        "metric": {"enum": ["cosine", "dot"]},
+        "language": {"type": "string", "maxLength": 5},
+    }
+    query = [{"name": "limit", "in": "query", "schema": {"type": "integer"}}]
+    writer = routes(document(properties, parameters=query))[0].writer
+    assert {(growth.name, growth.most) for growth in writer.growths} == {
+        ("items of texts", 8),
+        ("items of matrix", None),
+        ("inner items of matrix", None),
+        ("entries of weights", None),
+        ("value of options.top_k", 50),
+        ("value of limit (query)", None),
+    }
+    target = TargetSpelling("openapi", "/encode", "", {"/encode": writer})
+    grown = {growth.kind: target.grown(growth, 7) for growth in writer.growths}
+    assert b'"top_k":7' in target.grown(next(g for g in writer.growths if g.keys[-1] == "top_k"), 7).body
+    assert grown[Kind.NUMBER].path == "/encode?limit=7"
+    assert grown[Kind.ENTRIES].body.count(b'"key') == 7
+
+
+def test_routes_with_text_come_first_and_others_are_left_out_when_nothing_can_grow() -> None:
+    """A route without a JSON object is none of the probe's business."""
+    found = document({"values": {"type": "array", "items": {"type": "integer"}}}, "/numbers")
+    found["paths"]["/encode"] = document({"texts": TEXTS})["paths"]["/encode"]
+    found["paths"]["/encode"]["post"]["requestBody"]["content"]["application/json"]["schema"] = {
+        "properties": {"texts": TEXTS}
+    }
+    found["paths"]["/upload"] = {"post": {"requestBody": {"content": {"multipart/form-data": {"schema": {}}}}}}
+    found["paths"]["/reset"] = {"post": {}}
+    found["paths"]["/items"] = {"get": {}}
+    assert [route.path for route in routes(found)] == ["/encode", "/numbers"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"anyOf": [{"type": "null"}, {"type": "string"}]}, "x"),
+        ({"type": ["null", "integer"], "minimum": 4}, 4),
+        ({"type": "integer", "exclusiveMinimum": 4}, 5),
+        ({"type": "integer", "minimum": 4, "exclusiveMinimum": True}, 5),
+        ({"type": "integer", "maximum": -2}, -2),
+        ({"type": "integer", "minimum": 1, "multipleOf": 8}, 8),
+        ({"type": "string", "minLength": 3}, "xxx"),
+        ({"type": "string", "pattern": "^[a-z]{2}-[A-Z]{2}$"}, "en-US"),
+        ({"type": "string", "format": "date"}, "2024-01-01"),
+        ({"allOf": [{"properties": {"a": {"const": 1}}, "required": ["a"]},
+                    {"properties": {"b": {"enum": [2]}}, "required": ["b"]}]}, {"a": 1, "b": 2}),
+        ({"type": "array", "minItems": 2, "items": {"type": "integer", "minimum": 0}}, [0, 1]),
+        ({"type": "string", "examples": ["said"], "default": None}, "said"),
+    ],
+)  # fmt: skip
+def test_smallest_value_is_allowed_when_the_schema_is_narrow(schema: dict[str, Any], value: Any) -> None:
+    """By type, choice, range, length, pattern and format."""
+    assert smallest({}, schema) == value
+
+
+def test_smallest_value_is_found_when_a_schema_contains_itself() -> None:
+    """It ends, and so does a reference to itself."""
+    tree = {"type": "object", "required": ["child"], "properties": {"child": {"$ref": "#/tree"}}}
+    assert re.match(r"\{'child': \{'child'", str(smallest({"tree": tree}, tree)))
+    assert resolve({"loop": {"$ref": "#/loop"}}, {"$ref": "#/loop"}) is not None
