@@ -24,13 +24,14 @@ _TICK_S = 0.01
 class Window:
     """What was seen while a window was open; times are seconds.
 
-    canary_s: latency of each canary that was answered well. canary_failures: those that were not. health_s: latency of
-    each health request, less our own lateness. health_failures: no answer at all. lag_s: our own worst lateness.
+    canary_s: latency of each canary that was answered well. canary_failures: those that were not. suffered_in_a_row: of the
+    latest canaries, by the judgement of whoever opened the window. health_s: latency of each health request, less our own
+    lateness. health_failures: no answer at all. lag_s: our own worst lateness.
     """
 
     canary_s: list[float] = field(default_factory=list)
     canary_failures: int = 0
-    failed_in_a_row: int = 0
+    suffered_in_a_row: int = 0
     health_s: list[float] = field(default_factory=list)
     health_failures: int = 0
     lag_s: float = 0.0
@@ -70,19 +71,26 @@ class Lateness:
 Sender = Callable[[], Awaitable[Answer]]
 
 
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """An ordinary request, how often a second it is sent, and who says whether its answer is one of a target that suffers."""
+
+    send: Sender
+    per_s: float
+    suffers: Callable[[Answer], bool]
+
+
 @contextlib.asynccontextmanager
-async def watched(
-    address: Address, health: str, canary: Sender | None, rate: float, timeout_s: float
-) -> AsyncIterator[Window]:
-    """Open a window: the health watch, and `rate` canaries a second when there is a `canary`."""
+async def watched(address: Address, health: str, canary: Canary | None, timeout_s: float) -> AsyncIterator[Window]:
+    """Open a window: the health watch, and canaries when there is a `canary`."""
     window, lateness = Window(), Lateness()
     tasks = [
         asyncio.create_task(lateness.run()),
         asyncio.create_task(_watch(address, health, window, lateness, timeout_s)),
     ]
     flying: set[asyncio.Task[None]] = set()
-    if canary is not None and rate > 0:
-        tasks.append(asyncio.create_task(_sing(canary, rate, window, lateness, flying)))
+    if canary is not None:
+        tasks.append(asyncio.create_task(_sing(canary, window, lateness, flying)))
     try:
         yield window
         # Those that are still on their way belong to the window, too.
@@ -125,25 +133,22 @@ def _note(window: Window, lateness: Lateness, started: float) -> None:
     window.health_s.append(max(0.0, ended - started - late))
 
 
-async def _sing(
-    canary: Sender, rate: float, window: Window, lateness: Lateness, flying: set[asyncio.Task[None]]
-) -> None:
+async def _sing(canary: Canary, window: Window, lateness: Lateness, flying: set[asyncio.Task[None]]) -> None:
     due = now()
     while True:
         task = asyncio.create_task(_one(canary, window, lateness))
         flying.add(task)
         task.add_done_callback(flying.discard)
-        due += 1 / rate
+        due += 1 / canary.per_s
         await asyncio.sleep(max(0.0, due - now()))
 
 
-async def _one(canary: Sender, window: Window, lateness: Lateness) -> None:
+async def _one(canary: Canary, window: Window, lateness: Lateness) -> None:
     started = now()
-    answer = await canary()
+    answer = await canary.send()
     ended = now()
     if answer.ok:
         window.canary_s.append(max(0.0, ended - started - lateness.between(started, ended)))
-        window.failed_in_a_row = 0
     else:
         window.canary_failures += 1
-        window.failed_in_a_row += 1
+    window.suffered_in_a_row = window.suffered_in_a_row + 1 if canary.suffers(answer) else 0

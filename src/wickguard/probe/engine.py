@@ -22,9 +22,10 @@ from wickguard.probe.observe import Observer
 from wickguard.probe.plan import Row, make_plan
 from wickguard.probe.process import ProcessTree
 from wickguard.probe.rails import LIMITS, Allowance, Limits, prove_ownership
-from wickguard.probe.runner import Runner, RunOver
+from wickguard.probe.runner import Runner
 from wickguard.probe.sweep import PREFIX
 from wickguard.probe.target import Target, Wanted, discover, parse_url
+from wickguard.probe.wellbeing import RunOver, Wellbeing
 
 # The most that one case may take: measured, repeated, confirmed.
 _CASE_S = {Profile.SHORT: 8.0, Profile.STANDARD: 30.0, Profile.DEEP: 300.0}
@@ -62,7 +63,8 @@ class _Run:
         self._target = target
         self._allowance = Allowance(limits, now())
         self._observer = Observer(target, self._allowance, tree)
-        self._runner = Runner(self._observer, options.seed, _CASE_S[options.profile])
+        self._wellbeing = Wellbeing(self._observer)
+        self._runner = Runner(self._observer, self._wellbeing, options.seed, _CASE_S[options.profile])
         self._limits = limits
         self._worst: Severity | None = None
         self._finished: set[str] = set()
@@ -97,8 +99,7 @@ class _Run:
         )
 
     async def _run(self, plan: list[Row]) -> AsyncIterator[Event]:
-        for _ in range(_WARM_UP):
-            await self._observer.control()
+        await self._wellbeing.warm_up(_WARM_UP)
         finder = LimitFinder(self._observer)
         for row in plan:
             if not row.planned.skip:
@@ -109,7 +110,7 @@ class _Run:
                     async for limit in finder.find(row.case):
                         yield limit
         if not self._options.only or "fuzz" in self._options.only:
-            async for event in Fuzzer(self._observer, self._options.seed, self._options.profile).run():
+            async for event in Fuzzer(self._observer, self._wellbeing, self._options.seed, self._options.profile).run():
                 yield event
 
     def _note(self, event: Event) -> None:

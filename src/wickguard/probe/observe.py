@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from wickguard.clock import now
-from wickguard.probe.canary import Sender, Window, watched
+from wickguard.probe.canary import Canary, Window, watched
 from wickguard.probe.channels import Counters, Told, parse_metrics, told
 from wickguard.probe.process import ProcessTree
 from wickguard.probe.rails import Allowance
@@ -112,11 +112,10 @@ class Observer:
             connection.close()
 
     @contextlib.asynccontextmanager
-    async def watch(self, rate: float) -> AsyncIterator[Window]:
-        """The health watch, and `rate` canaries a second."""
-        sender: Sender | None = self.control if rate > 0 else None
+    async def watch(self, canary: Canary | None = None) -> AsyncIterator[Window]:
+        """The health watch, and the canaries."""
         timeout_s = self.allowance.limits.request_s
-        async with watched(self.target.address, self.target.health, sender, rate, timeout_s) as window:
+        async with watched(self.target.address, self.target.health, canary, timeout_s) as window:
             yield window
 
     async def observe(self, trace: Trace, memory: bool = False, watch: bool = True) -> Observation:
@@ -126,7 +125,7 @@ class Observer:
         sampling = asyncio.create_task(self._sample(peak)) if memory and before is not None else None
         try:
             async with contextlib.AsyncExitStack() as stack:
-                window = await stack.enter_async_context(self.watch(0)) if watch else Window()
+                window = await stack.enter_async_context(self.watch()) if watch else Window()
                 answers = await self.send(trace)
         finally:
             if sampling is not None:

@@ -32,8 +32,8 @@ _SECRET_BYTES = 32
 class Limits:
     """The most that a run may do. request_s: time-out of one request. stop_s: a case stops growing beyond this latency.
 
-    repeats: of each size. canary_failures: in a row, after which the run waits for the target. storm_s: how long a case
-    is repeated beside a canary.
+    repeats: of each size. storm_s: how long a case is repeated beside a canary. canary_failures: that many ordinary requests
+    in a row that suffer end a case; the run then waits `recovery_s` for one that does not, and is over when none comes.
     """
 
     requests: int
@@ -44,10 +44,11 @@ class Limits:
     repeats: int
     storm_s: float
     canary_failures: int = 3
+    recovery_s: float = 15.0
 
     def __post_init__(self) -> None:
-        if min(self.requests, self.bytes, self.repeats, self.canary_failures) < 1:
-            raise ConfigError("requests, bytes, repeats and canary_failures must be at least 1")
+        if min(self.requests, self.bytes, self.repeats, self.canary_failures) < 1 or self.recovery_s <= 0:
+            raise ConfigError("requests, bytes, repeats and canary_failures must be at least 1, and recovery_s above 0")
         if not 0 < self.stop_s <= self.request_s <= self.seconds or self.storm_s < 0:
             raise ConfigError("must be 0 < stop_s <= request_s <= seconds and storm_s >= 0")
 

@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator
 from wickguard.clock import now
 from wickguard.probe import oracles
 from wickguard.probe.case import Case
-from wickguard.probe.events import Arm, CaseFinished, CurveFitted, EndReason, Event, Found, Sampled, Verdict
-from wickguard.probe.finding import Finding, Oracle, Reproducer, Severity
+from wickguard.probe.events import Arm, CaseFinished, CurveFitted, Event, Found, Sampled, Verdict
+from wickguard.probe.finding import Finding, Oracle, Severity, Reproducer
 from wickguard.probe.fit import fit
 from wickguard.probe.observe import Observation, Observer
 from wickguard.probe.oracles.cost import comparable
@@ -25,6 +25,8 @@ from wickguard.probe.oracles.suspicion import Suspicion
 from wickguard.probe.series import CHANNELS, Series
 from wickguard.probe.storm import raise_storm, sampled_canaries
 from wickguard.probe.trace import Trace, single
+from wickguard.probe.wellbeing import RunOver, Wellbeing
+from wickguard.units import format_seconds
 
 _STORMY = frozenset({Oracle.COLLATERAL, Oracle.RECOVERY})
 # These judge refusals, so sizes that are refused are theirs to see.
@@ -32,7 +34,6 @@ _OF_REFUSALS = frozenset(
     {Oracle.EARLY, Oracle.EQUIVALENCE, Oracle.STATUS, Oracle.RETRY, Oracle.MEMORY, Oracle.CONNECTION}
 )
 _REFUSED_SIZES = 2
-_RECOVERY_S = 15.0
 # A trace that takes this long is not repeated, only confirmed.
 _LONG_TRACE_S = 3.0
 _MOST_WAIT_S = 5.0
@@ -41,20 +42,12 @@ _EXCERPT = 160
 _ERRORS = frozenset({Oracle.LIVENESS, Oracle.STALL, Oracle.COLLATERAL, Oracle.RECOVERY})
 
 
-class RunOver(Exception):  # noqa: N818 -- a fact, not an error
-    """The run has to end now; nothing more may be sent."""
-
-    def __init__(self, reason: EndReason, detail: str = "") -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
 class Runner:
     """Runs cases, one after the other. `seed` decides every random choice; `case_s` is the most that one case may take."""
 
-    def __init__(self, observer: Observer, seed: int, case_s: float) -> None:
+    def __init__(self, observer: Observer, wellbeing: Wellbeing, seed: int, case_s: float) -> None:
         self._observer = observer
+        self._wellbeing = wellbeing
         self._seed = seed
         self._case_s = case_s
         self._built = 0
@@ -77,13 +70,15 @@ class Runner:
             both = pool(series, again)
             details = {suspicion.oracle: suspicion for suspicion in oracles.judge(case, both)}
             confirmed = [details.get(item.oracle, item) for item in suspicions if item.oracle in seen]
-            series.down = again.down
+            series.down, series.lives = again.down, again.lives
             for curve in self._curves(case, both):
                 yield curve
         else:
             confirmed = suspicions
             for curve in self._curves(case, series):
                 yield curve
+        if series.down and series.lives:
+            confirmed = [*confirmed, self._suffering(case, series)]
         for suspicion in confirmed:
             yield Found(self._at(), self._finding(case, series, suspicion))
         yield CaseFinished(
@@ -96,8 +91,8 @@ class Runner:
             seconds=round(now() - began, 3),
             sizes=tuple(series.sizes),
         )
-        if series.down and not await self._recovered():
-            raise RunOver(EndReason.TARGET_DOWN, f"the target did not come back after case {case.id}")
+        if series.down:
+            await self._wellbeing.recover(f"case {case.id}")
 
     async def _measure(self, case: Case, series: Series, sizes: tuple[int, ...]) -> AsyncIterator[Event]:
         began = now()
@@ -116,9 +111,11 @@ class Runner:
             await self._check_allowance()
             size = max(series.accepted or series.sizes)
             attack, twin = self._traces(case, size)
-            series.storm = await raise_storm(self._observer, size, attack, twin)
+            series.storm = await raise_storm(self._observer, self._wellbeing, size, attack, twin)
             for sample in sampled_canaries(case.id, series.storm, self._at()):
                 yield sample
+            if not await self._wellbeing.well():
+                await self._leave_alone(series, size)
 
     async def _ascend(self, case: Case, series: Series, sizes: tuple[int, ...]) -> AsyncIterator[Event]:
         began, refused = now(), 0
@@ -158,9 +155,8 @@ class Runner:
         await asyncio.sleep(case.pause_s)
         series.attack.setdefault(size, []).append(observed)
         yield self._sampled(case, Arm.ATTACK, size, observed)
-        if not await self._well(observed):
-            series.down = True
-            series.stopped = f"stopped at {size}: ordinary requests fail"
+        if not (await self._wellbeing.well() and observed.alive):
+            await self._leave_alone(series, size)
 
     async def _unlimited(self, twin: Trace, memory: bool) -> Observation | None:
         """The twin, waited for where the target's own rate limit is in the way; None when it stays there."""
@@ -171,22 +167,17 @@ class Runner:
             await asyncio.sleep(min(_MOST_WAIT_S, _asked_to_wait_s(observed) or 1.0))
         return None
 
-    async def _well(self, observed: Observation) -> bool:
-        """Whether an ordinary request still succeeds; a target that is gone or fails three times is not well."""
-        for _ in range(self._limits.canary_failures):
-            answer = await self._observer.control()
-            if answer.ok or answer.status in (429, 503):
-                return observed.alive
-            await asyncio.sleep(0.2)
-        return False
+    async def _leave_alone(self, series: Series, size: int) -> None:
+        series.down, series.lives = True, await self._wellbeing.lives()
+        series.stopped = f"stopped at {size}: ordinary requests {'suffer' if series.lives else 'fail'}"
 
-    async def _recovered(self) -> bool:
-        until = now() + _RECOVERY_S
-        while now() < until:
-            if (await self._observer.control()).ok:
-                return True
-            await asyncio.sleep(0.5)
-        return False
+    def _suffering(self, case: Case, series: Series) -> Suspicion:
+        size, count = max(series.sizes), self._limits.canary_failures
+        evidence = (
+            f"after the attack at {size} of {case.feature or 'its only size'}, {count} ordinary requests in a row failed or "
+            f"took over {format_seconds(self._wellbeing.bound_s)}; something still answered",
+        )
+        return Suspicion(Oracle.RECOVERY, count, 0, "canaries", evidence, size)
 
     async def _check_allowance(self) -> None:
         reason = self._observer.allowance.exceeded(now())
@@ -289,6 +280,7 @@ def _asked_to_wait_s(observed: Observation) -> float:
 def pool(first: Series, second: Series) -> Series:
     """Both series as one: what a finding says comes from all that was measured."""
     both = Series(storm=second.storm or first.storm, stopped=first.stopped, down=first.down or second.down)
+    both.lives = second.lives if second.down else first.lives
     for series in (first, second):
         for size, items in series.attack.items():
             both.attack.setdefault(size, []).extend(items)

@@ -62,6 +62,7 @@ class Storm:
 class Series:
     """All observations of one case. stopped: why it did not grow further, "" when it reached its last size.
 
+    down: ordinary requests suffered, so the target was left alone; lives: it still answered something then.
     floor_bytes: the target's memory before an earlier series of the same case, None when this is the first.
     """
 
@@ -71,6 +72,7 @@ class Series:
     stopped: str = ""
     limited: bool = False
     down: bool = False
+    lives: bool = False
     floor_bytes: int | None = None
 
     @property

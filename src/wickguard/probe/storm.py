@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 
 from wickguard.clock import now
-from wickguard.probe.canary import Window
+from wickguard.probe.canary import Canary, Window
 from wickguard.probe.events import Arm, Sampled
 from wickguard.probe.observe import Observer
 from wickguard.probe.series import Storm
 from wickguard.probe.trace import Trace
+from wickguard.probe.wellbeing import Wellbeing
 
 CANARIES_PER_S = 8.0
 ATTACKS_PER_S = 2.0
@@ -22,14 +23,14 @@ _MOST_AT_ONCE = 2
 _CALM_CONTROLS, _CALM_GAP_S, _CALM_S = 5, 0.1, 20.0
 
 
-async def raise_storm(observer: Observer, size: int, attack: Trace, twin: Trace) -> Storm:
+async def raise_storm(observer: Observer, wellbeing: Wellbeing, size: int, attack: Trace, twin: Trace) -> Storm:
     """Quiet, beside the twin, beside the attack, and after it; each as long as the limits say."""
     length_s = observer.allowance.limits.storm_s
     await _calm(observer)
-    quiet = await _window(observer, None, length_s)
-    beside_twin = await _window(observer, twin, length_s)
-    beside_attack = await _window(observer, attack, length_s)
-    after = await _window(observer, None, length_s)
+    quiet = await _window(observer, wellbeing, None, length_s)
+    beside_twin = await _window(observer, wellbeing, twin, length_s)
+    beside_attack = await _window(observer, wellbeing, attack, length_s)
+    after = await _window(observer, wellbeing, None, length_s)
     return Storm(size, quiet, beside_twin, beside_attack, after)
 
 
@@ -42,8 +43,8 @@ async def _calm(observer: Observer) -> None:
         await asyncio.sleep(_CALM_GAP_S)
 
 
-async def _window(observer: Observer, trace: Trace | None, length_s: float) -> Window:
-    async with observer.watch(CANARIES_PER_S) as window:
+async def _window(observer: Observer, wellbeing: Wellbeing, trace: Trace | None, length_s: float) -> Window:
+    async with observer.watch(Canary(observer.control, CANARIES_PER_S, wellbeing.suffers)) as window:
         if trace is None:
             await asyncio.sleep(length_s / 2)
             return window
@@ -52,10 +53,10 @@ async def _window(observer: Observer, trace: Trace | None, length_s: float) -> W
 
 
 async def _repeat(observer: Observer, trace: Trace, window: Window, length_s: float) -> None:
-    # Open loop, but never more than two at once: a mild attacker that keeps trying.
+    # Open loop, but never more than two at once: a mild attacker that keeps trying, until the canaries suffer.
     flying: set[asyncio.Task[object]] = set()
     due, until = now(), now() + length_s
-    while now() < until and window.failed_in_a_row < observer.allowance.limits.canary_failures * 4:
+    while now() < until and window.suffered_in_a_row < observer.allowance.limits.canary_failures:
         if len(flying) < _MOST_AT_ONCE:
             task: asyncio.Task[object] = asyncio.create_task(observer.send(trace))
             flying.add(task)

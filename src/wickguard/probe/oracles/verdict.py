@@ -24,7 +24,8 @@ def liveness(case: Case, series: Series) -> Suspicion | None:
     """The process ended, was replaced, or refuses connections after the attack."""
     for size in series.sizes:
         for item in series.attack[size]:
-            if not item.alive or series.down or any(answer.error == "refused" for _, answer in item.measured):
+            dead = series.down and not series.lives and size == series.sizes[-1]
+            if not item.alive or dead or any(answer.error == "refused" for _, answer in item.measured):
                 text = "its process was replaced or ended" if not item.alive else "it refused connections"
                 evidence = (f"after the attack at {size} of {case.feature} {text}",)
                 return Suspicion(Oracle.LIVENESS, 1, 0, "deaths", evidence, size)
