@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ from tests.zoo.running import Running
 
 from wickguard.probe.case import Profile
 from wickguard.probe.cases import CATALOGUE
+from wickguard.probe.command import UNFINISHED
 from wickguard.probe.engine import Options, probe
 from wickguard.probe.events import Ended, EndReason, Event, Found
 from wickguard.probe.finding import Oracle, Severity
@@ -41,6 +43,21 @@ def test_every_report_is_written_and_nothing_is_sent_when_the_run_is_dry(tmp_pat
     suite = ElementTree.fromstring(files["junit"].read_text())  # noqa: S314 -- our own
     assert int(str(suite.get("tests"))) == len(planned)
     assert suite.get("skipped") == suite.get("tests")
+
+
+def test_what_was_found_so_far_is_told_when_somebody_interrupts(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a sweep: a last event, an exit code of its own, and reports."""
+    events, page = tmp_path / "run.jsonl", tmp_path / "run.html"
+    with Running("padding", sound=True) as server:
+        command = [WICKGUARD, "probe", f"{server.url}/v1/embeddings", "--jsonl", events, "--html", page]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert server.settle(lambda: events.exists() and '"sampled"' in events.read_text(), 30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == UNFINISHED
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    assert told[-1]["event"] == "ended"
+    assert told[-1]["reason"] == "interrupted"
+    assert "interrupted" in page.read_text()
 
 
 # What does not depend on how quick the machine is today: answers, bytes, deaths.

@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     comparison = compare(old, result) if old is not None else None
     if comparison is not None:
         _show(comparison, console)
-    return _code(result, comparison, options.fail_on)
+    return exit_code(result, comparison, options.fail_on)
 
 
 async def _run(options: Options, listeners: list[Listener]) -> None:
@@ -116,7 +116,8 @@ def _open(path: Path) -> TextIO:
         raise ConfigError(f"{path} can't be written: {error.strerror}") from error
 
 
-def _code(result: Result, comparison: Comparison | None, threshold: str) -> int:
+def exit_code(result: Result, comparison: Comparison | None, threshold: str) -> int:
+    """What the command returns: 0, FOUND or UNFINISHED (see above). threshold: a severity, or "never"."""
     if result.ended is None or result.ended.reason in _UNFINISHED:
         return UNFINISHED
     if comparison is not None:

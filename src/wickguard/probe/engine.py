@@ -6,6 +6,7 @@ Decides the order of a run: ownership, discovery, plan, cases, fuzz, limits. Pro
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -86,6 +87,9 @@ class _Run:
                     yield event
             except RunOver as over:
                 reason, detail = over.reason, over.detail
+            except asyncio.CancelledError:
+                # Ctrl-C: what was found so far is still told, and nothing more is sent.
+                reason = EndReason.INTERRUPTED
         for event in self._left_out(plan, reason):
             yield event
         yield Ended(
