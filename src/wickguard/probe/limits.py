@@ -22,6 +22,8 @@ from wickguard.units import MIB, format_bytes, format_seconds
 REQUEST_S = 1.0
 REQUEST_BYTES = 256 * MIB
 _CLIFF_SHARE = 0.8
+# Of what one request may take, the part from which on a cliff counts.
+_MATTERS_SHARE = 0.1
 _BISECTIONS = 6
 _CONFIRMED_RATIO = 2.0
 
@@ -92,9 +94,14 @@ def recommend(largest: int, reason: str, curves: dict[str, CurveFitted]) -> tupl
         if curve is None:
             continue
         fitted = curve.fit
-        if fitted.family is Family.CLIFF and fitted.cliff_at is not None and _CLIFF_SHARE * fitted.cliff_at < limit:
-            limit, reason = _CLIFF_SHARE * fitted.cliff_at, f"0.8 of the cliff at {fitted.cliff_at:g}"
+        # A step up to what is still little is nobody's trouble: an allocator takes its first megabytes in one.
+        matters = fitted.predict(largest) > _MATTERS_SHARE * most
+        below = (
+            _CLIFF_SHARE * fitted.cliff_at if fitted.family is Family.CLIFF and fitted.cliff_at is not None else None
+        )
+        if below is not None and below < limit and matters:
+            limit, reason = below, f"{channel}: 0.8 of the cliff at {fitted.cliff_at:g}"
         bounded = fitted.largest_below(most, limit)
         if bounded < limit:
-            limit, reason = bounded, f"more is predicted to take over {text} ({fitted.describe()})"
+            limit, reason = bounded, f"{channel}: more is predicted to take over {text} ({fitted.describe()})"
     return int(limit), reason

@@ -1,13 +1,15 @@
 """The policy that follows from a run, and the cost file of a model behind an upstream.
 
-Decides which measured limit becomes which key: inputs and bytes of one text, and the body that holds what both allow
-together. Promises TOML that `wickguard policy check` accepts (values are brought into the keys' own ranges), with where each
-number comes from beside it, and nothing about features that were not measured. It must not know the policy's code: it is
-above the probe.
+Decides which measured limit becomes which key, by the feature and the kind of route; and, from what the curves predict at
+those limits, the deadline, the most that one call may be granted, and the rate of callers without a key. Promises TOML that
+`wickguard policy check` accepts (values are brought into the keys' own ranges), with the curve that each number comes from
+beside it, and nothing about features that were not measured. It must not know the policy's code: it is above the probe.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -16,17 +18,56 @@ import msgspec
 from wickguard.probe.events import CurveFitted, LimitDerived, Started
 from wickguard.probe.fit import Fit
 from wickguard.probe.result import Result
-from wickguard.units import KIB, MIB
+from wickguard.units import KIB, MIB, format_bytes, format_seconds
 
 COST_FORMAT = 1
+_SQUARE = "bytes, as many inputs as each is long"
 # Feature -> section, key, and the range that the key accepts.
-KEYS: dict[str, tuple[str, str, int, int]] = {
+_TEXT = {
     "inputs": ("text", "max_inputs", 1, 4096),
     "bytes of one text": ("text", "max_text_bytes", 1, 16 * MIB),
-    "bytes, as many inputs as each is long": ("edge", "max_body_bytes", KIB, 16 * MIB),
+    _SQUARE: ("edge", "max_body_bytes", KIB, 16 * MIB),
+}
+_PROMPT = {
+    "max_tokens": ("generation", "most_tokens", 1, 1 << 20),
+    "bytes of one text": ("generation", "max_prompt_bytes", 1, 16 * MIB),
+}
+_PICTURE = {"pixels of a picture": ("image", "max_pixels", 1, 1 << 30)}
+_SERIES = {
+    "series": ("series", "max_series", 1, 4096),
+    "points of one series": ("series", "max_points", 1, 1 << 20),
+    "horizon": ("series", "max_horizon", 1, 4096),
+}
+# End of a path -> its keys; the others are of texts.
+KEYS: dict[str, dict[str, tuple[str, str, int, int]]] = {
+    "completions": _PROMPT,
+    "/classify": _PICTURE,
+    "/forecast": _SERIES,
 }
 # Quotes, commas and escapes around the texts of a body.
 _BODY_OVERHEAD = 1.25
+# A deadline is so many times the longest that a call inside the limits is predicted to take; the key's own default is the most.
+_DEADLINES, _MOST_DEADLINE_S = 10.0, 60.0
+# What the kernel stops at, over what is predicted: a measurement is no bound.
+_SLACK, _LEAST_CPU_S, _MOST_CPU_S = 10.0, 0.25, 60.0
+_BYTES_SLACK, _LEAST_BYTES, _MOST_BYTES = 4.0, 32 * MIB, 1024 * MIB
+# A caller without a key may send one call at the limits in so many seconds.
+_ANONYMOUS_S, _LEAST_RATE, _MOST_RATE = 10.0, 0.0001, 65_536.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Dearest:
+    """The most that one channel is predicted to cost at a limit, and whose curve says so."""
+
+    cost: float
+    feature: str
+    limit: int
+    channel: str
+    grows: str
+
+    def say(self) -> str:
+        seen = format_bytes(self.cost) if self.channel == "memory_bytes" else format_seconds(self.cost)
+        return f"{seen} predicted at {self.limit} of {self.feature} ({self.channel}, {self.grows})"
 
 
 class CostCurve(msgspec.Struct, frozen=True):
@@ -65,24 +106,62 @@ def policy_text(result: Result) -> str:
     """The policy as TOML; comments only when no sweep gave a limit."""
     started = result.started
     lines = ["# Limits by `wickguard probe`.", *_provenance(started)]
+    path = started.path.partition("?")[0] if started else ""
+    keys = next((found for end, found in KEYS.items() if path.endswith(end)), _TEXT)
     sections: dict[str, list[str]] = {}
     for limit in result.limits:
-        if limit.feature in KEYS:
-            section, key, least, most = KEYS[limit.feature]
-            sections.setdefault(section, []).append(f"{key} = {_value(key, limit, least, most)}  # {limit.reason}")
+        if limit.feature in keys:
+            section, key, least, most = keys[limit.feature]
+            value = min(most, max(least, _value(key, limit, result.limits)))
+            sections.setdefault(section, []).append(f"{key} = {value}  # sweep of {limit.feature}: {limit.reason}")
         else:
             lines.append(f"# {limit.feature}: {limit.limit} ({limit.reason}); no key of the policy bounds it.")
+    for section, line in _consequences(result, keys):
+        sections.setdefault(section, []).append(line)
     if not sections:
         lines.append("# No sweep of this run ended with a limit.")
-    for section, keys in sorted(sections.items()):
-        lines += ["", f"[{section}]", *keys]
+    for section, found in sorted(sections.items()):
+        lines += ["", f"[{section}]", *found]
     return "\n".join(lines) + "\n"
+
+
+def _consequences(result: Result, keys: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Section and line of each key that follows from what a call at the limits costs."""
+    found = []
+    if (slowest := _dearest(result, keys, ("latency_s",))) is not None:
+        deadline_s = min(_MOST_DEADLINE_S, max(1.0, _DEADLINES * slowest.cost))
+        found.append(("edge", f"default_timeout_s = {_round(deadline_s)}  # {_DEADLINES:g} times {slowest.say()}"))
+    if (dearest := _dearest(result, keys, ("cpu_s", "latency_s"))) is not None:
+        granted_s = min(_MOST_CPU_S, max(_LEAST_CPU_S, _SLACK * dearest.cost))
+        found.append(("price", f"max_cpu_s = {_round(granted_s)}  # {_SLACK:g} times {dearest.say()}"))
+        rate = min(_MOST_RATE, max(_LEAST_RATE, dearest.cost / _ANONYMOUS_S))
+        found.append(
+            ("quota", f"anonymous_rate = {_round(rate)}  # one such call in {_ANONYMOUS_S:g} s: {dearest.say()}")
+        )
+    if (largest := _dearest(result, keys, ("memory_bytes",))) is not None:
+        granted = -(-int(min(_MOST_BYTES, max(_LEAST_BYTES, _BYTES_SLACK * largest.cost))) // MIB) * MIB
+        found.append(("price", f"max_bytes = {granted}  # {_BYTES_SLACK:g} times {largest.say()}"))
+    return found
+
+
+def _dearest(result: Result, keys: Mapping[str, object], channels: Sequence[str]) -> _Dearest | None:
+    """Over all sweeps with a key; of each the first of the channels that it has a curve in."""
+    found = []
+    for limit in result.limits:
+        curves = {
+            curve.channel: curve for curve in result.curves if curve.feature == limit.feature and _is_sweep(curve)
+        }
+        curve = next((curves[channel] for channel in channels if channel in curves), None)
+        if curve is not None and limit.feature in keys:
+            cost = curve.fit.predict(limit.limit)
+            found.append(_Dearest(cost, limit.feature, limit.limit, curve.channel, curve.fit.describe()))
+    return max(found, key=lambda one: one.cost, default=None)
 
 
 def upstream_cost(result: Result) -> UpstreamCost | None:
     """The cost file of a run, None when no sweep was fitted."""
     started = result.started
-    curves = tuple(_curve(curve) for curve in result.curves if curve.case.startswith("sweep:"))
+    curves = tuple(_curve(curve) for curve in result.curves if _is_sweep(curve))
     if started is None or not curves:
         return None
     return UpstreamCost(
@@ -100,9 +179,21 @@ def _curve(curve: CurveFitted) -> CostCurve:
     return CostCurve(curve.feature, curve.channel, curve.fit, curve.points[0].size, curve.points[-1].size)
 
 
-def _value(key: str, limit: LimitDerived, least: int, most: int) -> int:
-    wanted = round(limit.limit * _BODY_OVERHEAD) if key == "max_body_bytes" else limit.limit
-    return min(most, max(least, wanted))
+def _is_sweep(curve: CurveFitted) -> bool:
+    return curve.case.startswith("sweep:")
+
+
+def _value(key: str, limit: LimitDerived, limits: Sequence[LimitDerived]) -> int:
+    if key == "max_body_bytes":
+        return round(limit.limit * _BODY_OVERHEAD)
+    # A text that no body holds is none that a caller should be promised.
+    bodies = [round(other.limit * _BODY_OVERHEAD) for other in limits if other.feature == _SQUARE]
+    return min([limit.limit, *bodies]) if key == "max_text_bytes" else limit.limit
+
+
+def _round(value: float) -> float:
+    """Three digits, as people write settings."""
+    return float(f"{value:.3g}")
 
 
 def _provenance(started: Started | None) -> list[str]:

@@ -6,12 +6,14 @@ and that nothing is sent here. It must not know sockets, costs or cases.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from wickguard.modality import image, series
 from wickguard.probe.openapi import Growth, SchemaWriter, with_query
 from wickguard.probe.trace import Request
 
@@ -20,6 +22,8 @@ _ENCODER = msgspec.json.Encoder()
 BYTES_PER_TOKEN = 4
 # Answers of generators are kept short: what is probed is the input, unless a case says otherwise.
 MAX_TOKENS = 8
+# The same for forecasts: steps.
+HORIZON = 8
 
 Writer = Callable[[str, Sequence[str]], dict[str, Any]]
 
@@ -50,11 +54,29 @@ def tei_embed(model: str, inputs: Sequence[str]) -> dict[str, Any]:
     return {"inputs": list(inputs)}
 
 
+def classify(model: str, inputs: Sequence[str]) -> dict[str, Any]:
+    """POST /v1/classify: a small picture, whatever the texts."""
+    return {"model": model, "input": picture(32, 32)}
+
+
+def forecast(model: str, inputs: Sequence[str]) -> dict[str, Any]:
+    """POST /v1/forecast: each text stands for a series of as many points as it has tokens."""
+    lengths = [max(1, len(text.encode()) // BYTES_PER_TOKEN) for text in inputs]
+    return {"model": model, "series": series.synthesize(lengths), "horizon": HORIZON}
+
+
+def picture(width: int, height: int) -> str:
+    """A grey PNG of this size, in base64."""
+    return base64.b64encode(image.synthesize(width, height)).decode()
+
+
 # Last part of a path -> the dialect it belongs to and how its body is written.
 ROUTES: dict[str, tuple[str, Writer]] = {
     "/embeddings": ("openai", openai_embeddings),
     "/chat/completions": ("openai", openai_chat),
     "/completions": ("openai", openai_completions),
+    "/classify": ("openai", classify),
+    "/forecast": ("openai", forecast),
     "/embed": ("tei", tei_embed),
     "/embed_all": ("tei", tei_embed),
 }
@@ -144,7 +166,7 @@ class TargetSpelling:
         if isinstance(writer, TensorWriter):
             return ("inputs", 0, "data")
         body = writer(self.model, ("a",))
-        return (next(name for name in ("input", "inputs", "prompt", "messages") if name in body),)
+        return (next(name for name in ("input", "inputs", "prompt", "messages", "series") if name in body),)
 
     @property
     def takes_text(self) -> bool:

@@ -10,11 +10,12 @@ import math
 import random
 from dataclasses import replace
 
+from wickguard.modality import series
 from wickguard.modality.text import synthesize
 from wickguard.probe.case import ANY_DIALECT, Build, Case, Expect, Profile, Risk, Spelling, geometric
 from wickguard.probe.finding import Oracle, Severity, Taxonomy
 from wickguard.probe.openapi import Growth, Kind
-from wickguard.probe.spelling import TargetSpelling
+from wickguard.probe.spelling import TargetSpelling, picture
 from wickguard.probe.trace import Trace, single
 from wickguard.units import KIB, MIB
 
@@ -28,6 +29,7 @@ _OF_NUMBERS = frozenset(
     {Oracle.SLOPE, Oracle.CLIFF, Oracle.STALL, Oracle.MEMORY, Oracle.AMPLIFICATION, Oracle.LIVENESS}
 )
 _SHORT_TEXT_BYTES = 32
+_SHORT_SERIES = 32
 _LARGEST_NUMBER = 1_000_000
 _SQUARE = "bytes, as many inputs as each is long"
 PREFIX = "sweep:"
@@ -51,6 +53,23 @@ def _rows(target: Spelling, size: int, chance: random.Random) -> Trace:
     return single(target.request(["rows"] * size))
 
 
+def _pixels(target: Spelling, size: int, chance: random.Random) -> Trace:
+    side = round(math.sqrt(size))
+    return single(target.request((), input=picture(side, side)))
+
+
+def _points(target: Spelling, size: int, chance: random.Random) -> Trace:
+    return single(target.request((), series=series.synthesize([size])))
+
+
+def _series(target: Spelling, size: int, chance: random.Random) -> Trace:
+    return single(target.request((), series=series.synthesize([_SHORT_SERIES] * size)))
+
+
+def _horizon(target: Spelling, size: int, chance: random.Random) -> Trace:
+    return single(target.request((), series=series.synthesize([_SHORT_SERIES]), horizon=size))
+
+
 def _max_tokens(target: Spelling, size: int, chance: random.Random) -> Trace:
     return single(target.request(["Count from one to ten thousand in words."], max_tokens=size))
 
@@ -59,6 +78,14 @@ def sweeps(target: TargetSpelling) -> tuple[Case, ...]:
     """The sweeps that make sense for a target, single features first."""
     if target.dialect == "openapi":
         return _described(target)
+    if target.path.endswith("/classify"):
+        return (_case("pixels", "pixels of a picture", geometric(KIB, 16 * MIB, 8), _pixels),)
+    if target.path.endswith("/forecast"):
+        return (
+            _case("points", "points of one series", geometric(16, 65_536, 9), _points),
+            _case("series", "series", geometric(1, 1024, 9), _series),
+            _case("horizon", "horizon", geometric(1, 4096, 9), _horizon),
+        )
     generative = target.path.endswith("completions")
     if target.dialect == "oip":
         return (_case("rows", "rows", geometric(1, 65_536, 13), _rows),)

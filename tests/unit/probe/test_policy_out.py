@@ -5,26 +5,39 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from wickguard.policy.load import parse
+from wickguard.policy.schema import Policy
 from wickguard.probe.events import CurveFitted, LimitDerived, Point, Started
-from wickguard.probe.fit import fit
-from wickguard.probe.policy_out import UpstreamCost, policy_text, write_policy
+from wickguard.probe.fit import Family, fit
+from wickguard.probe.limits import recommend
+from wickguard.probe.policy_out import COST_FORMAT, UpstreamCost, policy_text, upstream_cost, write_policy
 from wickguard.probe.result import Result, collect
+from wickguard.units import MIB
 
 STARTED = Started(
     0.0, "http://127.0.0.1:1", "openai", "/v1/embeddings", "evil\n[text]\nmax_inputs = 9", "short", 0, "0", "now"
 )
 
 
-def run_of(**limits: int) -> Result:
-    """A run with these limits and one curve."""
-    points = tuple(Point(size, 0.01 * size, 0.01 * size, 0.01 * size) for size in (1, 2, 4, 8))
-    curve = CurveFitted(
-        1.0, "sweep:inputs", "inputs", "latency_s", fit([p.size for p in points], [p.value for p in points]), points
+def curve_of(channel: str, costs: dict[int, float]) -> CurveFitted:
+    """A curve of the sweep over inputs."""
+    points = tuple(Point(size, cost, cost, cost) for size, cost in costs.items())
+    return CurveFitted(1.0, "sweep:inputs", "inputs", channel, fit(list(costs), list(costs.values())), points)
+
+
+def run_of(path: str = "/v1/embeddings", **limits: int) -> Result:
+    """A run with these limits and two curves: 10 ms an input, and a megabyte for any number of them."""
+    curves = (
+        curve_of("latency_s", {size: 0.01 * size for size in (1, 2, 4, 8)}),
+        curve_of("memory_bytes", dict.fromkeys((1, 2, 4, 8), float(MIB))),
     )
-    derived = [LimitDerived(2.0, name.replace("_", " "), limit, "measured") for name, limit in limits.items()]
-    return collect([STARTED, curve, *derived])
+    named = {"max_tokens": "max_tokens"}
+    derived = [
+        LimitDerived(2.0, named.get(name, name.replace("_", " ")), limit, "measured") for name, limit in limits.items()
+    ]
+    return collect([msgspec.structs.replace(STARTED, path=path), *curves, *derived])
 
 
 def test_limits_are_the_policys_when_it_is_loaded() -> None:
@@ -43,10 +56,94 @@ def test_policy_is_accepted_when_nothing_was_measured() -> None:
     parse(policy_text(run_of()), "out.toml")
 
 
+@pytest.mark.parametrize(
+    ("path", "features", "keys"),
+    [
+        ("/v1/chat/completions", {"max_tokens": 40, "bytes of one text": 900},
+         ("generation.most_tokens", "generation.max_prompt_bytes")),
+        ("/v1/classify", {"pixels of a picture": 5000}, ("image.max_pixels",)),
+        ("/v1/forecast", {"series": 5, "points of one series": 700, "horizon": 33},
+         ("series.max_series", "series.max_points", "series.max_horizon")),
+        ("/encode?mode=exact", {"inputs": 7, "bytes of one text": 800}, ("text.max_inputs", "text.max_text_bytes")),
+    ],
+)  # fmt: skip
+def test_limits_go_to_the_keys_of_their_modality_when_the_route_says_which(
+    path: str, features: dict[str, int], keys: tuple[str, ...]
+) -> None:
+    """Bytes of a text are a prompt's where text is written; nothing else is touched."""
+    policy = parse(
+        policy_text(run_of(path, **{name.replace(" ", "_"): limit for name, limit in features.items()})), "out.toml"
+    )
+    found = {key: getattr(getattr(policy, key.split(".")[0]), key.split(".")[1]) for key in keys}
+    assert list(found.values()) == list(features.values())
+    sections = {key.split(".")[0] for key in keys}
+    assert all(
+        getattr(policy, name) == getattr(Policy(), name)
+        for name in {"text", "image", "series", "generation"} - sections
+    )
+
+
+def test_deadline_grant_and_rate_follow_from_the_dearest_call_inside_the_limits() -> None:
+    """12 inputs at 10 ms each: the curve, its channel and the size stand beside each number."""
+    text = policy_text(run_of(inputs=12))
+    policy = parse(text, "out.toml")
+    assert policy.edge.default_timeout_s == pytest.approx(1.2, rel=0.02)
+    assert policy.price.max_cpu_s == pytest.approx(1.2, rel=0.02)
+    assert policy.quota.anonymous_rate == pytest.approx(0.012, rel=0.02)
+    assert policy.price.max_bytes == 32 * MIB
+    for key in ("default_timeout_s", "max_cpu_s", "anonymous_rate"):
+        line = next(line for line in text.splitlines() if line.startswith(key))
+        assert "predicted at 12 of inputs (latency_s, linear)" in line
+    assert "1.0 MiB predicted at 12 of inputs (memory_bytes, constant)" in text
+
+
+def test_grants_stay_inside_the_defaults_when_calls_are_very_dear() -> None:
+    """What was seen to take minutes does not raise what the server would grant by itself."""
+    policy = parse(policy_text(run_of(inputs=4000)), "out.toml")
+    assert (policy.edge.default_timeout_s, policy.price.max_cpu_s) == (60.0, 60.0)
+
+
+def test_a_text_fits_the_body_when_both_are_limited() -> None:
+    """Two sweeps, two limits: the smaller one holds."""
+    policy = parse(
+        policy_text(run_of(**{"bytes_of_one_text": 10**6, "bytes,_as_many_inputs_as_each_is_long": 20_000})), "out.toml"
+    )
+    assert policy.edge.max_body_bytes == policy.text.max_text_bytes == 25_000
+
+
+def test_a_step_in_memory_is_no_limit_when_it_is_small() -> None:
+    """A server that cuts texts off takes two megabytes at once: no cliff to stay away from, as half a second would be."""
+    step = {128: 0.01, 256: 0.01, 512: 0.01, 2048: 0.5, 4096: 0.5, 8192: 0.5, 16384: 0.5}
+    memory = curve_of("memory_bytes", {size: cost * 4 * MIB for size, cost in step.items()})
+    steep = curve_of("latency_s", step)
+    assert (memory.fit.family, steep.fit.family) == (Family.CLIFF, Family.CLIFF)
+    assert recommend(16384, "tried", {"memory_bytes": memory}) == (16384, "tried")
+    assert recommend(16384, "tried", {"latency_s": steep})[0] < 512
+
+
 def test_cost_file_is_beside_the_policy_when_a_curve_was_fitted(tmp_path: Path) -> None:
     """Same name, and readable as what it says it is."""
     with (tmp_path / "out.toml").open("w") as file:
         write_policy(run_of(inputs=3), file)
-    cost = msgspec.json.decode((tmp_path / "out.cost.json").read_bytes(), type=UpstreamCost)
+    written = (tmp_path / "out.cost.json").read_bytes()
+    cost = msgspec.json.decode(written, type=UpstreamCost)
+    assert (cost.format, cost.upstream) == (COST_FORMAT, STARTED.target)
+    assert [(curve.channel, curve.smallest, curve.largest) for curve in cost.curves] == [
+        ("latency_s", 1, 8), ("memory_bytes", 1, 8),
+    ]  # fmt: skip
     assert cost.curves[0].feature == "inputs"
     assert cost.curves[0].fit.predict(4) > cost.curves[0].fit.predict(2)
+
+
+def test_cost_file_is_as_documented_when_the_page_shows_one() -> None:
+    """The example of docs/costs.md is a cost file, with the very keys that are written."""
+    page = (Path(__file__).parents[3] / "docs" / "costs.md").read_text()
+    example = page.split("```json\n")[1].split("```")[0]
+    shown = msgspec.json.decode(example)
+    cost = msgspec.json.decode(example, type=UpstreamCost)
+    assert msgspec.json.decode(msgspec.json.encode(cost)).keys() == shown.keys()
+    assert cost.curves[0].fit.predict(470) == pytest.approx(0.004 + 0.0021 * 470)
+    assert all(f"`{family}`" in page for family in Family)
+    own = upstream_cost(run_of(inputs=3))
+    assert own is not None
+    assert msgspec.json.decode(msgspec.json.encode(own)).keys() == shown.keys()
