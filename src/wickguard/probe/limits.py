@@ -22,8 +22,8 @@ from wickguard.units import MIB, format_bytes, format_seconds
 REQUEST_S = 1.0
 REQUEST_BYTES = 256 * MIB
 _CLIFF_SHARE = 0.8
-# Of what one request may take, the part from which on a cliff counts.
-_MATTERS_SHARE = 0.1
+# Of what one request may take, the part from which on a cliff counts: one that stays below is bounded by the rest.
+_MATTERS_SHARE = 0.5
 _BISECTIONS = 6
 _CONFIRMED_RATIO = 2.0
 
@@ -94,7 +94,7 @@ def recommend(largest: int, reason: str, curves: dict[str, CurveFitted]) -> tupl
         if curve is None:
             continue
         fitted = curve.fit
-        # A step up to what is still little is nobody's trouble: an allocator takes its first megabytes in one.
+        # A step up to what is still little is nobody's trouble: an allocator takes its first megabytes at once.
         matters = fitted.predict(largest) > _MATTERS_SHARE * most
         below = (
             _CLIFF_SHARE * fitted.cliff_at if fitted.family is Family.CLIFF and fitted.cliff_at is not None else None

@@ -113,7 +113,8 @@ def policy_text(result: Result) -> str:
         if limit.feature in keys:
             section, key, least, most = keys[limit.feature]
             value = min(most, max(least, _value(key, limit, result.limits)))
-            sections.setdefault(section, []).append(f"{key} = {value}  # sweep of {limit.feature}: {limit.reason}")
+            why = "a body holds no more" if key == "max_text_bytes" and value < limit.limit else limit.reason
+            sections.setdefault(section, []).append(f"{key} = {value}  # sweep of {limit.feature}: {why}")
         else:
             lines.append(f"# {limit.feature}: {limit.limit} ({limit.reason}); no key of the policy bounds it.")
     for section, line in _consequences(result, keys):

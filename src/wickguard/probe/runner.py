@@ -58,13 +58,15 @@ class Runner:
         allowance = self._observer.allowance
         began, requests, sent = now(), allowance.requests, allowance.bytes
         series = Series()
-        async for event in self._measure(case, series, case.sizes):
+        async for event in self._measure(case, series, case.sizes, stormy=bool(case.oracles & _STORMY)):
             yield event
         suspicions = oracles.judge(case, series)
         confirmed: list[Suspicion] = []
         if suspicions and not series.down:
             again = Series(floor_bytes=series.least_bytes)
-            async for event in self._measure(case, again, tuple(series.sizes)):
+            # A storm takes longest of all, so it is raised again only when it was what was suspicious.
+            stormy = any(suspicion.oracle in _STORMY for suspicion in suspicions)
+            async for event in self._measure(case, again, tuple(series.sizes), stormy=stormy):
                 yield event
             seen = {suspicion.oracle for suspicion in oracles.judge(case, again)}
             both = pool(series, again)
@@ -94,7 +96,9 @@ class Runner:
         if series.down:
             await self._wellbeing.recover(f"case {case.id}")
 
-    async def _measure(self, case: Case, series: Series, sizes: tuple[int, ...]) -> AsyncIterator[Event]:
+    async def _measure(
+        self, case: Case, series: Series, sizes: tuple[int, ...], *, stormy: bool
+    ) -> AsyncIterator[Event]:
         began = now()
         chance = random.Random(f"{self._seed}:{case.id}")
         async for event in self._ascend(case, series, sizes):
@@ -107,7 +111,7 @@ class Runner:
                     return
                 async for event in self._both(case, series, size):
                     yield event
-        if case.oracles & _STORMY and series.sizes and not series.down:
+        if stormy and series.sizes and not series.down:
             await self._check_allowance()
             size = max(series.accepted or series.sizes)
             attack, twin = self._traces(case, size)

@@ -112,8 +112,8 @@ def test_a_text_fits_the_body_when_both_are_limited() -> None:
 
 
 def test_a_step_in_memory_is_no_limit_when_it_is_small() -> None:
-    """A server that cuts texts off takes two megabytes at once: no cliff to stay away from, as half a second would be."""
-    step = {128: 0.01, 256: 0.01, 512: 0.01, 2048: 0.5, 4096: 0.5, 8192: 0.5, 16384: 0.5}
+    """A server that cuts texts off takes two megabytes at once: no cliff to stay away from, as most of a second would be."""
+    step = {128: 0.01, 256: 0.01, 512: 0.01, 2048: 0.8, 4096: 0.8, 8192: 0.8, 16384: 0.8}
     memory = curve_of("memory_bytes", {size: cost * 4 * MIB for size, cost in step.items()})
     steep = curve_of("latency_s", step)
     assert (memory.fit.family, steep.fit.family) == (Family.CLIFF, Family.CLIFF)
