@@ -134,8 +134,9 @@ def routes(document: Schema, path: str = "") -> list[Route]:
     prefix = _prefix(document)
     found = []
     for template, item in document.get("paths", {}).items():
-        whole = prefix + template
-        if not path or path == whole or re.fullmatch(_as_pattern(whole), path):
+        # Whoever stands behind a proxy that takes the prefix off is asked without it.
+        whole = template if path and _answers(template, path) else prefix + template
+        if not path or _answers(whole, path):
             route = _route(document, whole, resolve(document, item), path)
             found += [route] if route is not None else []
     return sorted(found, key=lambda route: not route.writer.takes_text)
@@ -279,8 +280,12 @@ def with_query(path: str, name: str, value: Any) -> str:
 def _prefix(document: Schema) -> str:
     """The path of the document's own server, before each of its routes."""
     servers = document.get("servers") or [{}]
-    return urlsplit(str(servers[0].get("url", ""))).path.rstrip("/") if "{" not in str(servers[0]) else ""
+    url = str(servers[0].get("url", ""))
+    # One with variables says nothing about this server.
+    return "" if "{" in url else urlsplit(url).path.rstrip("/")
 
 
-def _as_pattern(template: str) -> str:
-    return "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{[^}]*\})", template))
+def _answers(template: str, path: str) -> bool:
+    parts = re.split(r"(\{[^}]*\})", template)
+    pattern = "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in parts)
+    return re.fullmatch(pattern, path) is not None

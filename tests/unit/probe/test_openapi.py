@@ -73,6 +73,14 @@ def test_parameters_are_filled_when_path_and_query_need_them() -> None:
     assert routes(found, "/m/large/other") == []
 
 
+def test_route_stands_below_its_server_when_the_document_says_so() -> None:
+    """Unless it is asked for without the prefix, as behind a proxy that takes it off."""
+    found = document({"texts": TEXTS}) | {"servers": [{"url": "https://h.example/api/"}]}
+    assert [route.path for route in routes(found)] == ["/api/encode"]
+    assert [route.path for route in routes(found, "/api/encode")] == ["/api/encode"]
+    assert [route.path for route in routes(found, "/encode")] == ["/encode"]
+
+
 def test_every_part_that_can_grow_is_named_when_a_body_has_several() -> None:
     """With what the document says of its limits; enums and codes don't grow."""
     properties = {
