@@ -60,7 +60,7 @@ def test_run_is_over_when_ordinary_requests_go_on_suffering() -> None:
     assert "canary_suffered" in done["J16"].reason
     # Nothing of the case was sent after the size that did it.
     sent = [event.size for event in events if isinstance(event, Sampled)]
-    assert max(sent) == sent[-1] == found[0].witness.size if found[0].witness else False
+    assert max(sent) == sent[-1] == found[0].reproducer.size if found[0].reproducer else False
 
 
 def test_run_goes_on_when_nothing_is_left_behind() -> None:

@@ -19,7 +19,7 @@ from wickguard.clock import now
 from wickguard.modality.text import synthesize
 from wickguard.probe.case import ANY_DIALECT, Case, Expect, Profile, Risk, Spelling, geometric
 from wickguard.probe.events import Event, Found
-from wickguard.probe.finding import Oracle, Severity, Taxonomy, Reproducer
+from wickguard.probe.finding import Oracle, Reproducer, Severity, Taxonomy
 from wickguard.probe.genome import Genome
 from wickguard.probe.observe import Observer
 from wickguard.probe.runner import Runner
@@ -67,7 +67,9 @@ class Fuzzer:
         best = elites[0]
         runner = Runner(self._observer, self._wellbeing, self._seed, _CASE_S)
         found = [event async for event in runner.run(_case(best))]
-        sizes = [event.finding.reproducer.size for event in found if isinstance(event, Found) and event.finding.reproducer]
+        sizes = [
+            event.finding.reproducer.size for event in found if isinstance(event, Found) and event.finding.reproducer
+        ]
         if sizes:
             self._smallest = await self._minimise(best, max(sizes))
         for event in found:

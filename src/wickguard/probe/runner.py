@@ -17,7 +17,7 @@ from wickguard.clock import now
 from wickguard.probe import oracles
 from wickguard.probe.case import Case
 from wickguard.probe.events import Arm, CaseFinished, CurveFitted, Event, Found, Sampled, Verdict
-from wickguard.probe.finding import Finding, Oracle, Severity, Reproducer
+from wickguard.probe.finding import Finding, Oracle, Reproducer, Severity
 from wickguard.probe.fit import fit
 from wickguard.probe.observe import Observation, Observer
 from wickguard.probe.oracles.cost import comparable
