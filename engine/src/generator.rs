@@ -17,8 +17,9 @@ use crate::chat::{Chat, Message, Part};
 use crate::directory::{Directory, LONGEST_CONFIG, WEIGHTS};
 use crate::error::{Error, Result};
 use crate::mapping::MappedFile;
-use crate::models::llama::{Llama, packed_bytes, state_bytes};
+use crate::models::llama::{Llama, packed_bytes};
 use crate::models::llama_config::{LlamaConfig, token_ids};
+use crate::models::llama_state::{Cache, Room, Workspace, state_bytes};
 use crate::sampling::Sampler;
 use crate::session::{Asked, Session};
 use crate::spec::{Spec, Task};
@@ -194,9 +195,11 @@ impl Generator {
     /// `BadShape` for no ids, too many, or one that is none; `Cancelled`.
     pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>> {
         self.check_ids(ids)?;
-        let mut state = self.llama.state(ids.len())?;
-        let mut out = vec![0.0; ids.len() * self.llama.config().vocab];
-        self.llama.logits(ids, &mut state, &mut out)?;
+        let config = self.llama.config();
+        let (mut cache, mut work) =
+            (Cache::new(config, ids.len())?, Workspace::new(config, Room::alone(ids.len()))?);
+        let mut out = vec![0.0; ids.len() * config.vocab];
+        self.llama.logits(ids, &mut cache, &mut work, &mut out)?;
         Ok(out)
     }
 

@@ -2,12 +2,13 @@
 //!
 //! From the bottom up: `ledger` and `mapping` own memory, `kernels` compute on slices, `tensor` makes them candle
 //! operations, `directory`, `weights`, `tokenizer_file`, `bpe_file` and `models` read files, `tokens` and `bpe` cut text,
-//! `sampling`, `answer`, `chat` and `session` are what a text that is written needs, `picture` and `processing` what a
-//! picture needs, `draw` what a forecast needs; there is one module per task (`embedder`, `generator`, `classifier`,
+//! `sampling`, `answer`, `chat`, `session` and `batch` are what a text that is written needs, `picture` and `processing`
+//! what a picture needs, `draw` what a forecast needs; there is one module per task (`embedder`, `generator`, `classifier`,
 //! `forecaster`), `model` chooses between them, and only `py` and the modules that begin so know Python. What is
 //! promised to a caller is in `wickguard_engine/_engine.pyi`.
 
 pub mod answer;
+pub mod batch;
 pub mod bpe;
 pub mod bpe_file;
 pub mod cancel;

@@ -16,7 +16,7 @@ use crate::panics::{guard, install_hook, overflow_is_checked, panicked};
 use crate::py_classifier::PyClassifier;
 use crate::py_embedding::{Embeddings, PyEmbedder};
 use crate::py_forecaster::PyForecaster;
-use crate::py_generation::{PyGenerator, PySession, Step};
+use crate::py_generation::{PyBatch, PyGenerator, PySession, Step};
 use crate::spec::Spec;
 use crate::{cancel, ledger};
 
@@ -205,6 +205,7 @@ fn _engine(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyForecaster>()?;
     module.add_class::<PyGenerator>()?;
     module.add_class::<PySession>()?;
+    module.add_class::<PyBatch>()?;
     module.add_class::<Step>()?;
     module.add_class::<ModelSpec>()?;
     module.add_class::<Embeddings>()?;

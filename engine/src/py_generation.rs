@@ -1,31 +1,49 @@
-//! The Python face of `generator` and `session`. What it promises is written in `wickguard_engine/_engine.pyi`.
+//! The Python face of `generator`, `session` and `batch`. What it promises is written in `wickguard_engine/_engine.pyi`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyList, PyString};
 
+use crate::batch::Batch;
 use crate::chat::Message;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generator::Generator;
 use crate::py::{BadShape, ModelSpec, detached};
 use crate::sampling::Sampling;
-use crate::session::{Asked, Ending, Session};
+use crate::session::{self, Asked, Ending, Session};
 
 #[pyclass(frozen, name = "Generator", module = "wickguard_engine")]
 pub struct PyGenerator(pub Arc<Generator>);
 
 /// A call in progress. The lock is never waited for in practice: a session belongs to one caller.
 #[pyclass(frozen, name = "Session", module = "wickguard_engine")]
-pub struct PySession(Mutex<Session>);
+pub struct PySession(Arc<Mutex<Session>>);
+
+/// Calls in progress together.
+#[pyclass(frozen, name = "Batch", module = "wickguard_engine")]
+pub struct PyBatch {
+    batch: Mutex<Batch>,
+    sessions: Vec<Arc<Mutex<Session>>>,
+}
 
 #[pyclass(frozen, get_all, module = "wickguard_engine")]
 pub struct Step {
     id: u32,
     text: String,
     finish: Option<&'static str>,
+}
+
+impl From<session::Step> for Step {
+    fn from(step: session::Step) -> Self {
+        let finish = step.ending.map(|ending| match ending {
+            Ending::Stop => "stop",
+            Ending::Length => "length",
+        });
+        Self { id: step.id, text: step.text, finish }
+    }
 }
 
 #[pymethods]
@@ -49,7 +67,8 @@ impl PyGenerator {
     }
 
     #[pyo3(signature = (prompt, *, max_tokens, temperature = 0.0, top_p = 1.0, top_k = 0, seed = 0, stop = vec![],
-                        repetition_penalty = 1.0, presence_penalty = 0.0, frequency_penalty = 0.0, ignore_end = false))]
+                        repetition_penalty = 1.0, presence_penalty = 0.0, frequency_penalty = 0.0, ignore_end = false,
+                        in_batch = false))]
     #[allow(clippy::too_many_arguments)] // keywords in Python
     fn start(
         &self,
@@ -65,10 +84,11 @@ impl PyGenerator {
         presence_penalty: f32,
         frequency_penalty: f32,
         ignore_end: bool,
+        in_batch: bool,
     ) -> PyResult<PySession> {
         let sampling =
             Sampling { temperature, top_p, top_k, seed, repetition_penalty, presence_penalty, frequency_penalty };
-        let asked = Asked { max_tokens, sampling, stops: stop, ignore_end };
+        let asked = Asked { max_tokens, sampling, stops: stop, ignore_end, in_batch };
         let prompt = Prompt::take(prompt, self.0.llama().config().positions)?;
         let session = detached(py, || {
             let ids = match prompt {
@@ -77,7 +97,7 @@ impl PyGenerator {
             };
             self.0.start(ids, asked)
         })?;
-        Ok(PySession(Mutex::new(session)))
+        Ok(PySession(Arc::new(Mutex::new(session))))
     }
 
     #[allow(clippy::needless_pass_by_value)] // a list can only be taken by value
@@ -101,12 +121,7 @@ impl PyGenerator {
 #[pymethods]
 impl PySession {
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
-        let step = self.with(py, Session::step)?;
-        let finish = step.ending.map(|ending| match ending {
-            Ending::Stop => "stop",
-            Ending::Length => "length",
-        });
-        Ok(Step { id: step.id, text: step.text, finish })
+        Ok(self.with(py, Session::step)?.into())
     }
 
     #[getter]
@@ -125,6 +140,37 @@ impl PySession {
         // A session that panicked says itself that it is over.
         detached(py, || f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
+}
+
+#[pymethods]
+impl PyBatch {
+    #[new]
+    #[allow(clippy::needless_pass_by_value)] // a list can only be taken by value
+    fn new(py: Python<'_>, sessions: Vec<PyRef<'_, PySession>>) -> PyResult<Self> {
+        let sessions: Vec<_> = sessions.iter().map(|session| Arc::clone(&session.0)).collect();
+        let batch = detached(py, || Batch::new(&locked(&sessions)?))?;
+        Ok(Self { batch: Mutex::new(batch), sessions })
+    }
+
+    fn step(&self, py: Python<'_>) -> PyResult<Vec<(usize, Step)>> {
+        let steps = detached(py, || {
+            let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+            batch.step(&mut locked(&self.sessions)?)
+        })?;
+        Ok(steps.into_iter().map(|(at, step)| (at, step.into())).collect())
+    }
+}
+
+/// All of the sessions at once. Nobody waits: two batches that share some would wait for each other.
+fn locked(sessions: &[Arc<Mutex<Session>>]) -> Result<Vec<MutexGuard<'_, Session>>> {
+    let lock = |session| match Mutex::try_lock(session) {
+        Ok(guard) => Ok(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::BadShape("a session is in use, or more than once in the batch".to_owned()))
+        }
+    };
+    sessions.iter().map(|session| lock(session.as_ref())).collect()
 }
 
 /// A prompt that can be read without the interpreter lock.

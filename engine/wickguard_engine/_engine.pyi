@@ -245,11 +245,14 @@ class Generator:
         presence_penalty: float = 0.0,
         frequency_penalty: float = 0.0,
         ignore_end: bool = False,
+        in_batch: bool = False,
     ) -> Session:
         """Begin an answer: everything it needs is allocated now, nothing is computed yet.
 
         Ids are taken as they are, text as by `encode`. Temperature 0 takes the likeliest token; top_k 0 is no limit.
-        `ignore_end` writes on where the model would end. The same seed draws the same on every machine. Raises BadShape naming what does not fit, Cancelled, TypeError.
+        `ignore_end` writes on where the model would end. The same seed draws the same on every machine. `in_batch`: it
+        will be part of a Batch, whose buffers it uses; it has no steps of its own. Raises BadShape naming what does not
+        fit, Cancelled, TypeError.
         """
 
     def logits(self, ids: list[int]) -> bytes:
@@ -276,7 +279,23 @@ class Session:
         """Compute the next token; the first step reads the prompt. The GIL is released.
 
         Raises Cancelled (checked before each layer, each head and each chunk of the prompt), BadWeights if the model
-        computes what is no finite number, BadShape after the end. A step that raised was the last.
+        computes what is no finite number, BadShape after the end or in a batch. A step that raised was the last.
+        """
+
+@final
+class Batch:
+    """Several answers in progress, a token of each per step: the weights are read once for all of them.
+
+    Every answer is what it would be alone. With its sessions it takes no more memory than these would take alone.
+    """
+
+    def __init__(self, sessions: list[Session]) -> None:
+        """The buffers are allocated now. Raises BadShape for no sessions, too many, or sessions of several models."""
+
+    def step(self) -> list[tuple[int, Step]]:
+        """Read the next prompt that was not read yet, or compute the next token of every answer that has not ended.
+
+        Each step with the index of its session; empty when all have ended. Raises as Session.step, for all of them.
         """
 
 @final

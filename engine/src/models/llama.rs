@@ -1,31 +1,27 @@
-//! Llama and Qwen2: a decoder that reads a prompt in chunks and then one token at a time.
+//! Llama and Qwen2: a decoder that reads a prompt in chunks and then writes one token at a time, of one call or of several.
 //!
-//! Decides how many rows go through the layers together. A chunk has at most `CHUNK_ROWS` rows and the feed-forward part
-//! works on `BLOCK_ROWS` at a time, so the memory of a call is the cache of keys and values, known from the number of
-//! positions, and a workspace of fixed size. Both are allocated in `State::new` and never grow. There is a checkpoint
-//! before each layer and each head of keys: a call can be stopped within a part of a chunk. The matrices are packed at
-//! load into one run of huge pages; a tied input table is read out of the packed output matrix, not kept twice.
+//! Decides how rows go through the layers. In a pass all matrices are read once for all rows, whichever calls they belong
+//! to; rotary positions, cache and attention are of each call alone, and what a row becomes does not depend on the rows
+//! beside it, to the last bit. A chunk of a prompt is a pass of one call, a step of a batch one of a row per call. There is
+//! a checkpoint before each layer and each head of keys: a call can be stopped within a part of a pass. The matrices are
+//! packed at load into one run of huge pages; a tied input table is read out of the packed output matrix, not kept twice.
 //! Must not know about files, tokenizers, sampling or Python.
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
 use super::llama_config::LlamaConfig;
+use super::llama_state::{BLOCK_ROWS, CHUNK_ROWS, Cache, Workspace, groups};
 use super::packer::Packer;
 use crate::cancel::checkpoint;
 use crate::error::{Error, Result};
 use crate::kernels::activation::gate;
-use crate::kernels::cached::{Groups, KeyValues, cache_len, scratch_len};
+use crate::kernels::cached::{KeyValues, cache_len};
 use crate::kernels::matmul::{Finish, Packed, Rows, matmul};
 use crate::kernels::norm::normalize_by_square;
 use crate::kernels::packing::{packed_column, packed_len};
 use crate::kernels::rotary::{fill_table, rotate};
 use crate::tensor::with_floats;
-
-/// Rows of a prompt that go through the layers together.
-pub const CHUNK_ROWS: usize = 256;
-/// Rows of the feed-forward part at a time.
-const BLOCK_ROWS: usize = 96;
 
 /// A packed matrix by its place in the run.
 struct Matrix {
@@ -57,21 +53,10 @@ pub struct Llama {
     steps: Vec<f32>,
 }
 
-/// What one call keeps between its steps, and the buffers that all its layers share.
-pub struct State {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    capacity: usize,
-    /// Positions that are kept.
-    len: usize,
-    hidden: Vec<f32>,
-    normed: Vec<f32>,
-    qkv: Vec<f32>,
-    context: Vec<f32>,
-    inner: Vec<f32>,
-    turns: Vec<f32>,
-    scratch: Vec<f32>,
-    logits: Vec<f32>,
+/// Rows of a pass that belong to one call.
+struct Part<'a> {
+    cache: &'a mut Cache,
+    rows: usize,
 }
 
 /// Matrices of a layer as (k, n).
@@ -89,58 +74,6 @@ pub fn packed_bytes(config: &LlamaConfig) -> Option<u64> {
     }
     let head = packed_len(config.hidden, config.vocab)?;
     u64::try_from(layer.checked_mul(config.layers)?.checked_add(head)?.checked_mul(4)?).ok()
-}
-
-fn groups(config: &LlamaConfig) -> Groups {
-    Groups { heads: config.heads, kv_heads: config.kv_heads, width: config.head_width }
-}
-
-/// Lengths of the buffers of a [`State`], in its order; nothing if one can't be represented.
-fn buffer_lens(config: &LlamaConfig, capacity: usize) -> Option<[usize; 10]> {
-    let rows = capacity.min(CHUNK_ROWS);
-    let (keys, values) = cache_len(capacity, groups(config))?;
-    let times = |rows: usize, width: usize| rows.checked_mul(width);
-    Some([
-        times(keys, config.layers)?,
-        times(values, config.layers)?,
-        times(rows, config.hidden)?,
-        times(rows, config.hidden)?,
-        times(rows, config.qkv_width())?,
-        times(rows, config.query_width())?,
-        times(rows.min(BLOCK_ROWS), config.intermediate.checked_mul(2)?)?,
-        times(rows, config.head_width)?,
-        scratch_len(capacity, groups(config))?,
-        config.vocab,
-    ])
-}
-
-/// Bytes of a [`State`] for `capacity` positions. Saturates instead of overflowing.
-#[must_use]
-pub fn state_bytes(config: &LlamaConfig, capacity: usize) -> u64 {
-    let floats = buffer_lens(config, capacity).and_then(|lens| lens.into_iter().try_fold(0_usize, usize::checked_add));
-    floats.map_or(u64::MAX, |floats| (floats as u64).saturating_mul(4))
-}
-
-impl State {
-    /// Room for `capacity` positions, all of it allocated now.
-    fn new(config: &LlamaConfig, capacity: usize) -> Result<Self> {
-        let too_long = || Error::BadShape(format!("{capacity} positions are beyond what can be addressed"));
-        let lens = buffer_lens(config, capacity).ok_or_else(too_long)?;
-        let [keys, values, hidden, normed, qkv, context, inner, turns, scratch, logits] =
-            lens.map(|len| vec![0.0_f32; len]);
-        Ok(Self { keys, values, capacity, len: 0, hidden, normed, qkv, context, inner, turns, scratch, logits })
-    }
-
-    /// Positions that are kept.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
 }
 
 impl Llama {
@@ -180,24 +113,28 @@ impl Llama {
         &self.config
     }
 
-    /// See [`State`].
+    /// Appends tokens to what the cache has seen and returns the logits after the last, `vocab` of them. The caller has
+    /// checked the ids and that there are some.
     ///
     /// # Errors
-    /// `BadShape` if so many positions can't be addressed.
-    pub fn state(&self, capacity: usize) -> Result<State> {
-        State::new(&self.config, capacity)
+    /// `Cancelled` at a checkpoint; the cache is then of no more use.
+    pub fn forward<'w>(&self, ids: &[u32], cache: &mut Cache, work: &'w mut Workspace) -> Result<&'w [f32]> {
+        self.forward_with(ids, cache, work, |_, _| Ok(()))?;
+        let last = (ids.len() - 1) % CHUNK_ROWS;
+        self.head(work, last, 1);
+        Ok(&work.logits[..self.config.vocab])
     }
 
-    /// Appends tokens to what the state has seen and returns the logits after the last, `vocab` of them. The caller has
-    /// checked the ids, that there are some, and that the state has room for them.
+    /// Appends one token to each of several caches and returns the logits after each, `vocab` of them per row. The caller
+    /// has checked the ids and that the workspace is for so many.
     ///
     /// # Errors
-    /// `Cancelled` at a checkpoint; the state is then of no more use.
-    pub fn forward<'s>(&self, ids: &[u32], state: &'s mut State) -> Result<&'s [f32]> {
-        self.forward_with(ids, state, |_| Ok(()))?;
-        let last = (ids.len() - 1) % CHUNK_ROWS;
-        self.head(state, last);
-        Ok(&state.logits)
+    /// As [`Self::forward`], for all of the caches.
+    pub fn step<'w>(&self, ids: &[u32], caches: &mut [&mut Cache], work: &'w mut Workspace) -> Result<&'w [f32]> {
+        let mut parts: Vec<Part<'_>> = caches.iter_mut().map(|cache| Part { cache, rows: 1 }).collect();
+        self.pass(ids, &mut parts, work)?;
+        self.head(work, 0, ids.len());
+        Ok(&work.logits[..ids.len() * self.config.vocab])
     }
 
     /// The logits after each of the tokens, row by row into `out`. For comparisons and raw tensors: generation needs
@@ -205,13 +142,13 @@ impl Llama {
     ///
     /// # Errors
     /// As [`Self::forward`].
-    pub fn logits(&self, ids: &[u32], state: &mut State, out: &mut [f32]) -> Result<()> {
+    pub fn logits(&self, ids: &[u32], cache: &mut Cache, work: &mut Workspace, out: &mut [f32]) -> Result<()> {
         let mut rows_out = out.chunks_exact_mut(self.config.vocab);
-        self.forward_with(ids, state, |(model, state, rows): (&Self, &mut State, usize)| {
+        self.forward_with(ids, cache, work, |work, rows| {
             for (row, out) in (0..rows).zip(&mut rows_out) {
                 checkpoint()?;
-                model.head(state, row);
-                out.copy_from_slice(&state.logits);
+                self.head(work, row, 1);
+                out.copy_from_slice(&work.logits[..out.len()]);
             }
             Ok(())
         })
@@ -220,33 +157,43 @@ impl Llama {
     fn forward_with(
         &self,
         ids: &[u32],
-        state: &mut State,
-        mut after: impl FnMut((&Self, &mut State, usize)) -> Result<()>,
+        cache: &mut Cache,
+        work: &mut Workspace,
+        mut after: impl FnMut(&mut Workspace, usize) -> Result<()>,
     ) -> Result<()> {
-        if ids.len() > state.capacity - state.len {
-            let message = format!("{} tokens after {}; there is room for {}", ids.len(), state.len, state.capacity);
-            return Err(Error::Internal(message));
-        }
         for chunk in ids.chunks(CHUNK_ROWS) {
-            self.chunk(chunk, state)?;
-            state.len += chunk.len();
-            after((self, state, chunk.len()))?;
+            self.pass(chunk, &mut [Part { cache, rows: chunk.len() }], work)?;
+            after(work, chunk.len())?;
         }
         Ok(())
     }
 
-    fn chunk(&self, ids: &[u32], state: &mut State) -> Result<()> {
-        let (d, rows) = (self.config.hidden, ids.len());
-        self.embed(ids, &mut state.hidden[..rows * d])?;
-        fill_table(&self.steps, state.len, &mut state.turns[..rows * self.config.head_width]);
+    /// Appends the tokens to the caches, as many to each as its part has rows; the rows stay in the workspace.
+    fn pass(&self, ids: &[u32], parts: &mut [Part<'_>], work: &mut Workspace) -> Result<()> {
+        let (d, rows, turn) = (self.config.hidden, ids.len(), self.config.head_width);
+        for part in &*parts {
+            let Part { cache: Cache { capacity, len, .. }, rows } = part;
+            if rows + len > *capacity || *capacity > work.room.positions {
+                return Err(Error::Internal(format!("{rows} tokens after {len}; there is room for {capacity}")));
+            }
+        }
+        self.embed(ids, &mut work.hidden[..rows * d])?;
+        let mut start = 0;
+        for part in &*parts {
+            fill_table(&self.steps, part.cache.len, &mut work.turns[start * turn..(start + part.rows) * turn]);
+            start += part.rows;
+        }
         for (index, layer) in self.layers.iter().enumerate() {
             checkpoint()?;
-            self.attention(index, layer, rows, state)?;
+            self.attention(index, layer, parts, work)?;
             for start in (0..rows).step_by(BLOCK_ROWS) {
                 checkpoint()?;
                 let rows = start * d..(start + BLOCK_ROWS.min(rows - start)) * d;
-                self.feed_forward(layer, &mut state.hidden[rows.clone()], &mut state.normed[rows], &mut state.inner);
+                self.feed_forward(layer, &mut work.hidden[rows.clone()], &mut work.normed[rows], &mut work.inner);
             }
+        }
+        for part in parts {
+            part.cache.len += part.rows;
         }
         Ok(())
     }
@@ -282,30 +229,42 @@ impl Llama {
         matmul(Rows { data: a, stride }, rows, self.packed(matrix), Finish::Nothing, into, matrix.n);
     }
 
-    fn attention(&self, index: usize, layer: &Layer, rows: usize, state: &mut State) -> Result<()> {
-        let shape = groups(&self.config);
-        let (d, query, width) = (self.config.hidden, self.config.query_width(), self.config.qkv_width());
-        let (hidden, normed) = (&mut state.hidden[..rows * d], &mut state.normed[..rows * d]);
-        normalize_by_square(hidden, &layer.attention_norm, self.config.eps, normed);
-        self.multiply(normed, d, &layer.qkv, rows, &mut state.qkv);
-        let (keys, values) = cache_len(state.capacity, shape).unwrap_or_default();
+    fn attention(&self, index: usize, layer: &Layer, parts: &mut [Part<'_>], work: &mut Workspace) -> Result<()> {
+        let rows: usize = parts.iter().map(|part| part.rows).sum();
+        let (d, query) = (self.config.hidden, self.config.query_width());
+        normalize_by_square(&work.hidden[..rows * d], &layer.attention_norm, self.config.eps, &mut work.normed[..rows * d]);
+        self.multiply(&work.normed, d, &layer.qkv, rows, &mut work.qkv);
+        let mut start = 0;
+        for part in parts {
+            self.attend(index, part, start, work)?;
+            start += part.rows;
+        }
+        let (hidden, normed) = (&mut work.hidden[..rows * d], &mut work.normed[..rows * d]);
+        self.multiply(&work.context, query, &layer.projection, rows, normed);
+        add(hidden, normed);
+        Ok(())
+    }
+
+    /// The context of the rows of one call, which begin at row `start`; their keys and values are kept.
+    fn attend(&self, index: usize, part: &mut Part<'_>, start: usize, work: &mut Workspace) -> Result<()> {
+        let (shape, query, width) = (groups(&self.config), self.config.query_width(), self.config.qkv_width());
+        let (Cache { keys, values, capacity, len }, rows) = (&mut *part.cache, part.rows);
+        let (keys_len, values_len) = cache_len(*capacity, shape).unwrap_or_default();
         let mut cache = KeyValues {
-            keys: &mut state.keys[index * keys..(index + 1) * keys],
-            values: &mut state.values[index * values..(index + 1) * values],
-            capacity: state.capacity,
+            keys: &mut keys[index * keys_len..(index + 1) * keys_len],
+            values: &mut values[index * values_len..(index + 1) * values_len],
+            capacity: *capacity,
         };
-        let turns = state.turns.chunks_exact(self.config.head_width);
-        for ((row, turn), position) in state.qkv.chunks_exact_mut(width).take(rows).zip(turns).zip(state.len..) {
+        let qkv = &mut work.qkv[start * width..(start + rows) * width];
+        let turns = work.turns.chunks_exact(self.config.head_width).skip(start);
+        for ((row, turn), position) in qkv.chunks_exact_mut(width).zip(turns).zip(*len..) {
             let (turned, value) = row.split_at_mut(query + shape.kv_heads * shape.width);
             rotate(turned, turn);
             cache.keep(position, &turned[query..], value, shape);
         }
-        let queries = Rows { data: &state.qkv, stride: width };
-        let context = &mut state.context[..rows * query];
-        cache.attend(queries, (state.len, rows), shape, &mut state.scratch, context, checkpoint)?;
-        self.multiply(context, query, &layer.projection, rows, normed);
-        add(hidden, normed);
-        Ok(())
+        let queries = Rows { data: qkv, stride: width };
+        let context = &mut work.context[start * query..(start + rows) * query];
+        cache.attend(queries, (*len, rows), shape, &mut work.scratch, context, checkpoint)
     }
 
     /// `hidden += the feed-forward part of it`, for at most `BLOCK_ROWS` rows.
@@ -335,12 +294,12 @@ impl Llama {
         layers.saturating_add(head.saturating_mul(new))
     }
 
-    /// The logits of one row of the last chunk, into the state.
-    fn head(&self, state: &mut State, row: usize) {
+    /// The logits of `rows` rows of the last pass from row `first` on, into the workspace.
+    fn head(&self, work: &mut Workspace, first: usize, rows: usize) {
         let d = self.config.hidden;
-        let normed = &mut state.normed[..d];
-        normalize_by_square(&state.hidden[row * d..(row + 1) * d], &self.norm, self.config.eps, normed);
-        self.multiply(normed, d, &self.head, 1, &mut state.logits);
+        let normed = &mut work.normed[..rows * d];
+        normalize_by_square(&work.hidden[first * d..(first + rows) * d], &self.norm, self.config.eps, normed);
+        self.multiply(normed, d, &self.head, rows, &mut work.logits);
     }
 }
 

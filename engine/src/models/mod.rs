@@ -12,6 +12,7 @@ pub mod field;
 pub mod linears;
 pub mod llama;
 pub mod llama_config;
+pub mod llama_state;
 pub mod packer;
 pub mod resnet;
 pub mod resnet_config;
