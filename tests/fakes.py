@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from wickguard.assembly import MERGERS
 from wickguard.backend import EmbedPayload, EmbedResult, Job, ModelSpec, Sink, Task, WriterShape
 from wickguard.control.gate import AdmissionSettings, Gate, Parts
 from wickguard.control.ladder import Ladder, LadderSettings, Plan
@@ -29,7 +30,7 @@ from wickguard.guard.asgi import Application, Surface
 from wickguard.guard.batch import Batches
 from wickguard.guard.decode import Decoder
 from wickguard.guard.edge import EdgeSettings, InFlight
-from wickguard.guard.embedding import Embedding, EmbeddingMerger
+from wickguard.guard.embedding import Embedding
 from wickguard.guard.generation import Generation
 from wickguard.guard.head import Head, Message, Scope
 from wickguard.guard.identity import Identity, IdentitySettings
@@ -106,8 +107,8 @@ class FakeBackend:
 
     @property
     def models(self) -> dict[str, ModelSpec]:
-        """One model."""
-        return {MINILM.name: MINILM}
+        """One that embeds, one that writes."""
+        return {MINILM.name: MINILM, WRITER.name: WRITER}
 
     @property
     def running(self) -> list[str]:
@@ -349,7 +350,7 @@ def rig(
             }
         ),
         pricer=Pricer(PRICES, settings.price),
-        admission=admission, backend=Batches(backend, EmbeddingMerger()),
+        admission=admission, backend=Batches(backend, MERGERS),
         lessons=Lessons(admission.surcharge, lambda model, feature_class: None),
     )  # fmt: skip
     metrics, heard = Metrics(), list[Event]()

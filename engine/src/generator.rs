@@ -196,8 +196,7 @@ impl Generator {
     pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>> {
         self.check_ids(ids)?;
         let config = self.llama.config();
-        let (mut cache, mut work) =
-            (Cache::new(config, ids.len())?, Workspace::new(config, Room::alone(ids.len()))?);
+        let (mut cache, mut work) = (Cache::new(config, ids.len())?, Workspace::new(config, Room::alone(ids.len()))?);
         let mut out = vec![0.0; ids.len() * config.vocab];
         self.llama.logits(ids, &mut cache, &mut work, &mut out)?;
         Ok(out)

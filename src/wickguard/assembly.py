@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wickguard import clock
-from wickguard.backend import ModelSpec
+from wickguard.backend import ModelSpec, Task
 from wickguard.control.gate import Gate, Parts
 from wickguard.control.ladder import Ladder
 from wickguard.control.memory import MemoryReservation
@@ -26,14 +26,15 @@ from wickguard.dialect.task import Dialect
 from wickguard.guard.admit import Admission, Machine
 from wickguard.guard.classification import Classification
 from wickguard.guard.decode import Decoder
-from wickguard.guard.embedding import Embedding, token_bound
+from wickguard.guard.embedding import Embedding, EmbeddingMerger, token_bound
 from wickguard.guard.forecasting import Forecasting, reach
-from wickguard.guard.generation import Generation, prompt_limit
+from wickguard.guard.generation import Generation, GenerationMerger, prompt_limit
 from wickguard.guard.identity import Identity, load_keys
 from wickguard.guard.inference import Inference, Limits, logits_limit
 from wickguard.guard.pipeline import Stages
 from wickguard.guard.price import Pricer
 from wickguard.guard.routes import Service
+from wickguard.guard.sharing import Merger
 from wickguard.guard.standing import Standings, Tenancy
 from wickguard.modality import generation, image, image_header, logits, series, text
 from wickguard.policy.schema import Policy
@@ -41,6 +42,8 @@ from wickguard.records import Call, Caller, Features, Lane, Pool, Quote
 from wickguard.telemetry.events import PolicyInForce
 from wickguard.units import KIB
 
+# Whose calls can share a job.
+MERGERS: Mapping[Task, Merger] = {Task.EMBED: EmbeddingMerger(), Task.GENERATE: GenerationMerger()}
 # A median request, for the credit of callers that nobody knows yet: one paragraph.
 _MEDIAN_BYTES = 512
 # Or a picture for a screen, as JPEG.

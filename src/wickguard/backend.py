@@ -238,6 +238,12 @@ class GenerateResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: tuple[int, int]
 
 
+class GenerateBatch(msgspec.Struct, frozen=True, tag="generate_batch", tag_field="task", forbid_unknown_fields=True):
+    """Calls whose answers are written together. Each piece begins with a byte: the index of the call that it belongs to."""
+
+    jobs: list[GeneratePayload]
+
+
 class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a worker refused its payload (Outcome.detail of REFUSED_BY_WORKER, as JSON); `reason` is a Reason value."""
 
@@ -246,6 +252,17 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     field: str | None = None
     limit: float | None = None
     seen: float | None = None
+
+
+class GenerateBatchResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For each call of a batch in order: its result, or why it was refused while the others went on.
+
+    shares: of the work, what each was the cause of; in no particular unit.
+    """
+
+    results: list[GenerateResult | None]
+    refusals: list[Refusal | None]
+    shares: list[float]
 
 
 Sink = Callable[[bytes], bool]

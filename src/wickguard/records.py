@@ -114,7 +114,8 @@ class Quote:
     ceiling that no call with these features can honestly exceed (the grant).
 
     feature_class: calls of about the same size, which are priced, fail and drift together. spread: the standard deviation
-    of ln(actual / expected) in that class.
+    of ln(actual / expected) in that class. shared_s: of the expected CPU-seconds, those that calls which run together use once
+    and not each.
     """
 
     expected: Cost
@@ -123,6 +124,7 @@ class Quote:
     lane: Lane
     feature_class: str
     spread: float
+    shared_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as GranianServer
 
 from wickguard import clock
-from wickguard.assembly import Ground, build_admission, build_decoder, build_pricer, survey
+from wickguard.assembly import MERGERS, Ground, build_admission, build_decoder, build_pricer, survey
 from wickguard.calibrate import Tell, find_prices
 from wickguard.cost.learning import Learning
 from wickguard.dialect.oip import Oip
@@ -36,7 +36,6 @@ from wickguard.guard.admit import Admission
 from wickguard.guard.asgi import Application, Surface
 from wickguard.guard.batch import Batches
 from wickguard.guard.edge import InFlight
-from wickguard.guard.embedding import EmbeddingMerger
 from wickguard.guard.heartbeat import beat
 from wickguard.guard.identity import Identity
 from wickguard.guard.lessons import Lessons
@@ -247,7 +246,7 @@ def _stages(policy: Policy, pool: Pool, ground: Ground, emit: Fanout) -> Stages:
         decoder=build_decoder(policy, ground),
         pricer=pricer,
         admission=admission,
-        backend=Batches(pool, EmbeddingMerger()),
+        backend=Batches(pool, MERGERS),
         lessons=lessons,
     )
 

@@ -62,8 +62,10 @@ class Story:
         """A caller asks; a no must leave everything as it was."""
         lane = Lane.LONG if size > 0.5 else Lane.SHORT
         call = ticket(name, tenant, size, due=self.now + 4.0 * size + pick % 5, lane=lane, size_bytes=pick)
-        if lane is Lane.SHORT and pick % 2:
-            call = replace(call, batch="alike")
+        if pick % 3:
+            # Alike, or also doing a part of their work once for all who run together.
+            shared_s = 0.7 * size if pick % 3 == 2 else 0.0
+            call = replace(call, batch=f"{lane}/{pick % 3}", shared_s=shared_s)
         applicant = self.door.applicant(call, reserve_s=1.2 * size, feature_class=str(pick % 2), digest=name.encode)
         before = self.door.held()
         if self.door.gate.arrive(self.now, applicant) is None:
@@ -80,14 +82,30 @@ class Story:
 
     def turns(self) -> None:
         """Whose turn has come either runs, was too late, or was found out meanwhile."""
+        together: dict[str, list[Applicant]] = {}
         for turn in self.door.gate.turns(self.now):
             applicant = self.waiting.pop(turn.id)
             if turn.denial is None:
                 assert applicant.wall_s <= applicant.ticket.deadline_at - self.now
                 self.running[turn.id] = applicant
-                self.seats.setdefault(turn.company.id if turn.company is not None else turn.id, []).append(turn.id)
+                leader = turn.company.id if turn.company is not None else turn.id
+                self.seats.setdefault(leader, []).append(turn.id)
+                together.setdefault(leader, []).append(applicant)
             else:
                 assert turn.denial.barrier in FOUND_OUT
+        for name, party in together.items():
+            if len(party) > 1:
+                self.meet(next(one for one in party if one.ticket.id == name), party)
+
+    def meet(self, leader: Applicant, party: list[Applicant]) -> None:
+        """Who runs together is alike; the others add no more than a company may, and nobody is late for them."""
+        tickets = [one.ticket for one in party]
+        assert leader.ticket.batch and len({call.batch for call in tickets}) == 1
+        assert len(party) <= self.door.settings.batch_calls
+        added_s = sum(call.price_s - call.shared_s for call in tickets if call is not leader.ticket)
+        assert added_s <= max(self.door.settings.batch_s - leader.ticket.price_s, leader.ticket.shared_s) + 1e-9
+        done_at = self.now + max(one.wall_s for one in party) + added_s
+        assert done_at <= min(call.deadline_at for call in tickets) + 1e-9
 
     def finish(self, name: str, ending: Ending) -> None:
         """Work stops; its lease is settled now and was not before."""
@@ -113,12 +131,8 @@ class Story:
         parts, running = self.door.parts, [one.ticket for one in self.running.values()]
         total, most_long = self.door.slots
         assert len(self.seats) <= total
-        assert sum(call.lane is Lane.LONG for call in running) <= most_long
+        assert sum(self.running[them[0]].ticket.lane is Lane.LONG for them in self.seats.values()) <= most_long
         assert sum(parts.slots.running(lane) for lane in Lane) == len(self.seats)
-        for them in self.seats.values():
-            together = [self.running[name].ticket for name in them]
-            assert len(together) == 1 or {call.batch for call in together} == {"alike"}
-            assert len(together) == 1 or sum(call.price_s for call in together) <= self.door.settings.batch_s + 1e-9
         held = sum(call.memory_bytes for call in running)
         assert parts.memory.held_bytes == held <= BUDGET_BYTES
         share = int(BUDGET_BYTES * self.door.settings.tenant_memory_share)

@@ -32,10 +32,10 @@ Event = TypeVar("Event", bound=WorkerEvent)
 _ids = itertools.count(1)
 
 
-def spec(mark: str, load: str = "load", name: str = "m") -> ZygoteSpec:
+def spec(mark: str, load: str = "load", name: str = "m", path: str = "/nowhere") -> ZygoteSpec:
     """A model that misbehaves; every process of it carries the mark in its environment."""
     env = (("PYTHONPATH", os.pathsep.join((str(ROOT / "build" / "faults"), str(ROOT)))), (MARK, mark))
-    return ZygoteSpec(name, "/nowhere", f"tests.process.misbehave:{load}", env)
+    return ZygoteSpec(name, path, f"tests.process.misbehave:{load}", env)
 
 
 def job(do: str, limits: Cost | None = None, lane: Lane = Lane.SHORT, **arguments: object) -> Job:
@@ -123,12 +123,12 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 @asynccontextmanager
-async def cage(load: str = "load", **settings: Any) -> AsyncIterator[Cage]:
+async def cage(load: str = "load", path: str = "/nowhere", **settings: Any) -> AsyncIterator[Cage]:
     """A running pool with two workers per lane unless `settings` say otherwise."""
     mark = uuid.uuid4().hex
     chosen = {"slots": 1, "long_slots": 1, "spares": 1, "start_timeout_s": 30.0} | settings
     events: list[WorkerEvent] = []
-    pool = Pool([spec(mark, load)], WorkerSettings(**chosen), events.append)
+    pool = Pool([spec(mark, load, path=path)], WorkerSettings(**chosen), events.append)
     await pool.start()
     try:
         yield Cage(pool, events, mark)

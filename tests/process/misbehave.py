@@ -10,11 +10,12 @@ import contextlib
 import ctypes
 import mmap
 import os
+import re
 import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 
 import msgspec
 
@@ -349,6 +350,32 @@ class Faulty(Misbehaving):
 def load_faults(path: str, memory_limit_bytes: int | None) -> Faulty:
     """A loader of the engine's test build."""
     return Faulty()
+
+
+def load_writer(path: str, memory_limit_bytes: int | None) -> object:
+    """The real loader over the engine's test build; a job with a call whose prompt begins with "fault " and a name meets that
+    fault after its tenth piece, or at its end.
+    """
+    from wickguard.workers import prepare  # noqa: PLC0415 (only such loaders may touch the engine)
+
+    class Writer(prepare.EngineModel):
+        def run(self, payload: bytes, limits: Cost) -> bytes | Generator[bytes, None, bytes]:
+            found = re.search(rb"fault (\w+)", payload)
+            if found is None:
+                return super().run(payload, limits)
+            fault = getattr(Faulty(), f"do_engine_{found[1].decode()}")
+            ran = super().run(payload, limits)
+            return self._strike(iter(()) if isinstance(ran, bytes) else ran, fault)
+
+        @staticmethod
+        def _strike(pieces: Iterator[bytes], fault: Callable[[Job], bytes]) -> Generator[bytes, None, bytes]:
+            for count, piece in enumerate(pieces):
+                yield piece
+                if count == 9:
+                    break
+            return fault(Job("", seconds=90, nbytes=1 << 30))
+
+    return Writer(prepare.load(path, memory_limit_bytes)._model)
 
 
 def load(path: str, memory_limit_bytes: int | None) -> Misbehaving:

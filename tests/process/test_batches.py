@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from tests.process.cage import Cage, cage, job
 
-from wickguard.backend import Job
+from wickguard.backend import Job, Task
 from wickguard.guard.batch import Batches
+from wickguard.guard.sharing import Part
 from wickguard.records import Company, Cost, Outcome, OutcomeKind
 from wickguard.units import MIB
 from wickguard.workers.events import WorkerDied
@@ -26,9 +27,9 @@ class Each:
         """See Merger."""
         return msgspec.msgpack.encode({"do": "each", "jobs": list(payloads)})
 
-    def split(self, payloads: Sequence[bytes], result: bytes) -> list[bytes]:
+    def split(self, payloads: Sequence[bytes], result: bytes) -> list[Part]:
         """See Merger."""
-        return msgspec.msgpack.decode(result, type=list[bytes])
+        return [Part(one) for one in msgspec.msgpack.decode(result, type=list[bytes])]
 
 
 def company(*jobs: Job) -> list[Job]:
@@ -39,7 +40,7 @@ def company(*jobs: Job) -> list[Job]:
 
 async def run(c: Cage, jobs: Sequence[Job]) -> list[Outcome]:
     """All of them at once."""
-    batches = Batches(c.pool, Each())
+    batches = Batches(c.pool, {Task.EMBED: Each()})
     return await asyncio.gather(*(batches.execute(one) for one in jobs))
 
 
@@ -95,7 +96,7 @@ def test_the_others_are_answered_when_one_caller_leaves() -> None:
 
     async def scenario() -> None:
         async with cage() as c:
-            batches = Batches(c.pool, Each())
+            batches = Batches(c.pool, {Task.EMBED: Each()})
             jobs = company(*(job("sleep", LIMITS, seconds=0.05, text=str(number)) for number in range(3)))
             tasks = [asyncio.create_task(batches.execute(one)) for one in jobs]
             await c.until(lambda: c.pool.snapshot().running)
@@ -113,7 +114,7 @@ def test_the_job_is_stopped_when_all_callers_leave() -> None:
 
     async def scenario() -> None:
         async with cage() as c:
-            batches = Batches(c.pool, Each())
+            batches = Batches(c.pool, {Task.EMBED: Each()})
             jobs = company(*(job("sleep", Cost(5.0, 60.0, 16 * MIB), seconds=50) for _ in range(3)))
             tasks = [asyncio.create_task(batches.execute(one)) for one in jobs]
             await c.until(lambda: c.pool.snapshot().running)

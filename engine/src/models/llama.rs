@@ -232,7 +232,12 @@ impl Llama {
     fn attention(&self, index: usize, layer: &Layer, parts: &mut [Part<'_>], work: &mut Workspace) -> Result<()> {
         let rows: usize = parts.iter().map(|part| part.rows).sum();
         let (d, query) = (self.config.hidden, self.config.query_width());
-        normalize_by_square(&work.hidden[..rows * d], &layer.attention_norm, self.config.eps, &mut work.normed[..rows * d]);
+        normalize_by_square(
+            &work.hidden[..rows * d],
+            &layer.attention_norm,
+            self.config.eps,
+            &mut work.normed[..rows * d],
+        );
         self.multiply(&work.normed, d, &layer.qkv, rows, &mut work.qkv);
         let mut start = 0;
         for part in parts {

@@ -30,7 +30,8 @@ _FEW = 32
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """A waiting call: its tenant, lane, price in compute-seconds, bytes that it needs to start, deadline, the weight of its
-    tenant (2: twice the share of 1), and what it may run together with (calls of the same word; "": alone).
+    tenant (2: twice the share of 1), and what it may run together with (calls of the same word; "": alone). shared_s: of its
+    price, what is done once for all who run together.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Ticket:
     deadline_at: float
     weight: float = 1.0
     batch: str = ""
+    shared_s: float = 0.0
 
 
 class _Party:

@@ -22,8 +22,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from wickguard import records
 from wickguard.control.applicant import Applicant, Barrier, Denial, Ending, Turn
 from wickguard.control.breaker import Verdict
+from wickguard.control.company import Company, run_s
 from wickguard.control.fair_queue import FairQueue, Ticket
 from wickguard.control.forecast import done_in_s
 from wickguard.control.ladder import Level, Scope, Trust
@@ -34,7 +36,7 @@ from wickguard.control.quota import Demand, Quota, Settlement, Shortfall, Usage
 from wickguard.control.slots import Slots
 from wickguard.control.surge import Surge
 from wickguard.errors import SettingError, WickguardError
-from wickguard.records import Company, Lane
+from wickguard.records import Lane
 from wickguard.setting import check
 
 
@@ -48,8 +50,9 @@ class AdmissionSettings:
     tenant_memory_share: of the memory budget, the most that one tenant's running calls may hold.
     long_floor: part of the compute-seconds that goes to long calls while some wait.
     lease_grace_s: how long after its deadline a call may still be settled.
-    batch_calls: small calls that wait and are alike may share a slot, so many at once; 1 = never.
-    batch_s: predicted seconds of work that share a slot, so that nobody waits long for somebody else's call.
+    batch_calls: calls that wait and are alike may share a slot, so many at once; 1 = never.
+    batch_s: predicted seconds of work that share a slot, so that nobody waits long for somebody else's call; more for calls
+        that take less together than one by one: as much as is saved.
     """
 
     queue_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 20.0
@@ -88,11 +91,6 @@ class _Candidate(msgspec.Struct, frozen=True):
     @property
     def trial(self) -> bool:
         return self.passage.trial or self.permit.trial
-
-    @property
-    def run_s(self) -> float:
-        # By price or by wall time, whichever is over first: one call may use several cores, or wait for something.
-        return min(self.applicant.ticket.price_s, self.applicant.wall_s)
 
 
 @dataclass(slots=True)
@@ -183,8 +181,8 @@ class Gate:
                 continue
             self._parts.slots.take(ticket.lane)
             party = [begun, *self._company(now, begun, found)]
-            seat = _Seat(ticket.lane, len(party), now + sum(one.run_s for one in party))
-            company = Company(ticket.id, len(party)) if len(party) > 1 else None
+            seat = _Seat(ticket.lane, len(party), now + run_s(one.applicant for one in party))
+            company = records.Company(ticket.id, len(party)) if len(party) > 1 else None
             for one in party:
                 call_id = one.applicant.ticket.id
                 self._running[call_id] = _Run(one, seat)
@@ -336,27 +334,25 @@ class Gate:
         return Turn(ticket.id, waited_s, denial=vetted)
 
     def _company(self, now: float, leader: _Candidate, found: list[Turn]) -> list[_Candidate]:
-        """Calls that come along in the leader's slot: alike, small, and in the order in which they would have started."""
-        batch, most = leader.applicant.ticket.batch, self.settings.batch_calls
-        room_s = self.settings.batch_s - leader.applicant.ticket.price_s
+        """Calls that come along in the leader's slot, in the order in which they would have started."""
+        company = Company(now, leader.applicant, self.settings.batch_calls, self.settings.batch_s)
         party: list[_Candidate] = []
 
         def fits(ticket: Ticket) -> bool:
+            candidate = self._waiting[ticket.id]
             return (
-                ticket.batch == batch
-                and ticket.price_s <= room_s
+                company.takes(candidate.applicant)
                 and self._parts.memory.fits(ticket.memory_bytes, ticket.tenant)
-                and self._sociable(now, self._waiting[ticket.id])
+                and self._sociable(now, candidate)
             )
 
-        if not batch or not self._sociable(now, leader):
-            return party
-        while len(party) + 1 < most and (ticket := self._queue.pop(fits)) is not None:
+        sociable = not company.full and self._sociable(now, leader)
+        while sociable and not company.full and (ticket := self._queue.pop(fits)) is not None:
             begun = self._begin(now, self._waiting.pop(ticket.id))
             if isinstance(begun, Turn):
                 found.append(begun)
                 continue
-            room_s -= ticket.price_s
+            company.add(begun.applicant)
             party.append(begun)
         return party
 

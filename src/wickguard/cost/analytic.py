@@ -131,6 +131,10 @@ class TextCost:
             found.square_typical * self._square / GIGA,
         )
 
+    def shared(self, features: Features) -> tuple[float, ...]:
+        """See CostModel."""
+        return ()
+
     def memory_basis(self, features: Features) -> tuple[float, ...]:
         """See CostModel."""
         found = _text(features)

@@ -95,6 +95,10 @@ class Curve:
     wall_reserve: float
     bands: Mapping[str, tuple[Band, ...]]
 
+    def seconds(self, basis: Sequence[float]) -> float:
+        """CPU-seconds of this much work, by the coefficients alone; of part of a basis as well."""
+        return _dot(self.cpu, basis)
+
     def predict(
         self,
         kind: str,

@@ -147,6 +147,15 @@ class GenerationCost:
         found = _generation(features)
         return self._basis(found, found.prompt_typical)
 
+    def shared(self, features: Features) -> tuple[float, ...]:
+        """See CostModel. Written together, a token costs its row of the products, as one that is read does; the weights are
+        read once for all. Of raw tensors nothing is shared.
+        """
+        if isinstance(features, LogitsFeatures):
+            return ()
+        steps = float(_generation(features).max_tokens)
+        return 0.0, 0.0, -steps * flops(self._spec, 1) / GIGA, steps, 0.0
+
     def memory_basis(self, features: Features) -> tuple[float, ...]:
         """See CostModel."""
         return 1.0, float(self._bytes(features))

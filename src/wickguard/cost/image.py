@@ -66,6 +66,10 @@ class ImageCost:
         megas = [size / _MEGA for size in sizes]
         return 1.0, *megas, count * self._shape.flops / GIGA, values / _MEGA
 
+    def shared(self, features: Features) -> tuple[float, ...]:
+        """See CostModel."""
+        return ()
+
     def memory_basis(self, features: Features) -> tuple[float, ...]:
         """See CostModel."""
         return 1.0, float(self._bytes(features))

@@ -56,6 +56,10 @@ class CostModel(Protocol):
         """Work, in the units of `terms`: CPU and wall time are weighted sums of it."""
         ...
 
+    def shared(self, features: Features) -> tuple[float, ...]:
+        """Of `basis`, what calls that run together do once and not each, less what takes its place; () for nothing."""
+        ...
+
     def memory_basis(self, features: Features) -> tuple[float, ...]:
         """Work, in the units of `memory_terms`."""
         ...

@@ -7,7 +7,7 @@ and that more work is never cheaper. Pure; it must not know tenants, queues or p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from wickguard.backend import ModelSpec, Task
@@ -52,7 +52,8 @@ def quote(
 ) -> Quote:
     """The price of a call with these features, which the model can price; `factor`: see Curve.predict."""
     model = priced.model
-    found = priced.curve.predict(model.kind(features), model.basis(features), model.memory_basis(features), factor)
+    basis = model.basis(features)
+    found = priced.curve.predict(model.kind(features), basis, model.memory_basis(features), factor)
     bounds = model.bounds(features)
     most_s = bounds.most_s * settings.slowdown
     expected_s = min(most_s, max(bounds.least_s, found.expected.cpu_s))
@@ -69,4 +70,11 @@ def quote(
         lane=settings.lane(expected_s),
         feature_class=found.feature_class,
         spread=found.spread,
+        shared_s=expected_s * _share(priced.curve, model.shared(features), basis),
     )
+
+
+def _share(curve: Curve, part: Sequence[float], basis: Sequence[float]) -> float:
+    """The part of the work in seconds that is this part of the basis: 0 to 1."""
+    whole_s = curve.seconds(basis)
+    return min(1.0, max(0.0, curve.seconds(part) / whole_s)) if whole_s > 0 else 0.0

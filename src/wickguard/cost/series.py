@@ -86,6 +86,10 @@ class SeriesCost:
         values = found.series * found.samples * found.horizon
         return 1.0, flops(self._shape, found) / GIGA, values / _MEGA
 
+    def shared(self, features: Features) -> tuple[float, ...]:
+        """See CostModel."""
+        return ()
+
     def memory_basis(self, features: Features) -> tuple[float, ...]:
         """See CostModel."""
         return 1.0, float(peak_bytes(self._shape, _series(features)))

@@ -281,7 +281,7 @@ def applicant_of(call: Call, quote: Quote, standing: Standing, machine: Machine,
     tenant = call.caller.tenant
     ticket = Ticket(
         call.id, tenant, quote.lane, machine.scalar_s(quote.expected), quote.ceiling.peak_bytes, call.deadline.at,
-        standing.weight, _batch(call, standing, now),
+        standing.weight, _batch(call, quote, standing, now), quote.shared_s,
     )  # fmt: skip
     return Applicant(
         ticket=ticket,
@@ -294,12 +294,12 @@ def applicant_of(call: Call, quote: Quote, standing: Standing, machine: Machine,
     )
 
 
-def _batch(call: Call, standing: Standing, now: float) -> str:
-    """Only calls of one trust class and about the same time left run together; of callers without a key none.
+def _batch(call: Call, quote: Quote, standing: Standing, now: float) -> str:
+    """Only calls of one lane, one trust class and about the same time left run together; of callers without a key none.
 
     A company of eight poisons holds its slot for nine grants, and names without a key cost nothing.
     """
     if not call.batch or standing.trust is Trust.ANONYMOUS:
         return ""
     left = int(math.log2(max(1e-3, call.deadline.remaining_s(now))))
-    return f"{call.model}/{call.batch}/{standing.trust}/{left}"
+    return f"{call.model}/{call.batch}/{quote.lane}/{standing.trust}/{left}"

@@ -15,6 +15,7 @@ from wickguard.backend import EmbedPayload, EmbedResult, ModelSpec, Task
 from wickguard.dialect.task import Dialect, EmbedTask
 from wickguard.guard.catalogue import find_model
 from wickguard.guard.endpoint import Body
+from wickguard.guard.sharing import Part
 from wickguard.modality import text
 from wickguard.records import Call, RawRequest
 from wickguard.rejection import Reason, Rejection
@@ -30,7 +31,7 @@ def token_bound(spec: ModelSpec, weights: text.TokenWeights = text.USUAL) -> tex
 
 
 class EmbeddingMerger:
-    """Embedding jobs as one (see batch.Merger): alike in all but their inputs."""
+    """Embedding jobs as one (see sharing.Merger): alike in all but their inputs."""
 
     def merge(self, payloads: Sequence[bytes]) -> bytes:
         """See Merger."""
@@ -38,12 +39,12 @@ class EmbeddingMerger:
         inputs = [item for job in jobs for item in job.inputs]
         return _ENCODER.encode(msgspec.structs.replace(jobs[0], inputs=inputs))
 
-    def split(self, payloads: Sequence[bytes], result: bytes) -> list[bytes]:
+    def split(self, payloads: Sequence[bytes], result: bytes) -> list[Part]:
         """See Merger."""
-        whole, found, start = _RESULT.decode(result), list[bytes](), 0
+        whole, found, start = _RESULT.decode(result), list[Part](), 0
         for payload in payloads:
             end = start + len(_PAYLOAD.decode(payload).inputs)
-            found.append(_ENCODER.encode(EmbedResult(whole.vectors[start:end], whole.tokens[start:end])))
+            found.append(Part(_ENCODER.encode(EmbedResult(whole.vectors[start:end], whole.tokens[start:end]))))
             start = end
         return found
 

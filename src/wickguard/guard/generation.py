@@ -1,7 +1,8 @@
 """The generation endpoint: bodies that ask for text become calls, and what a model writes becomes bodies and events.
 
 Decides whether a body is a well-formed task for a model that writes, inside its limits; an answer whose length was not
-asked for has the policy's. A seed that was not given is drawn here: a worker that was forked would draw what its siblings draw.
+asked for has the policy's. A seed that was not given is drawn here: a worker that was forked would draw what its siblings draw,
+and an answer that is begun again must be the same. Answers of about the same length can be written together.
 Promises law 7: allocates at most a constant times the bytes received; never tokenises. It must not know prices, queues or
 processes.
 """
@@ -9,22 +10,33 @@ processes.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import msgspec
 
 from wickguard import clock
-from wickguard.backend import GeneratePayload, GenerateResult, ModelSpec, Task
+from wickguard.backend import (
+    GenerateBatch,
+    GenerateBatchResult,
+    GeneratePayload,
+    GenerateResult,
+    ModelSpec,
+    Refusal,
+    Task,
+)
 from wickguard.dialect import openai_generation as openai
 from wickguard.guard.catalogue import find_model
 from wickguard.guard.embedding import token_bound
 from wickguard.guard.endpoint import Body
+from wickguard.guard.sharing import Part
 from wickguard.modality import generation, text
 from wickguard.records import Call, Delivery, RawRequest
 from wickguard.rejection import Reason, Rejection
 
+_PAYLOAD = msgspec.msgpack.Decoder(GeneratePayload)
 _RESULT = msgspec.msgpack.Decoder(GenerateResult)
+_TOGETHER = msgspec.msgpack.Decoder(GenerateBatchResult)
 _ENCODER = msgspec.msgpack.Encoder()
 CHAT_PATH = "/v1/chat/completions"
 
@@ -34,6 +46,28 @@ def prompt_limit(spec: ModelSpec, weights: text.TokenWeights = text.USUAL) -> ge
     writer = spec.writer
     chat, message = (writer.chat_tokens or 0, writer.message_tokens or 0) if writer else (0, 0)
     return generation.PromptLimit(token_bound(spec, weights), chat, message)
+
+
+class GenerationMerger:
+    """Answers that are written together as one job (see sharing.Merger)."""
+
+    def merge(self, payloads: Sequence[bytes]) -> bytes:
+        """See Merger."""
+        return _ENCODER.encode(GenerateBatch([_PAYLOAD.decode(payload) for payload in payloads]))
+
+    def split(self, payloads: Sequence[bytes], result: bytes) -> list[Part]:
+        """See Merger."""
+        whole = _TOGETHER.decode(result)
+        members = zip(whole.results, whole.refusals, whole.shares, strict=True)
+        return [Part(_answer(found, refusal), share) for found, refusal, share in members]
+
+
+def _answer(result: GenerateResult | None, refusal: Refusal | None) -> bytes | Refusal:
+    if result is not None:
+        return _ENCODER.encode(result)
+    if refusal is None:
+        raise ValueError("neither a result nor a refusal")
+    return refusal
 
 
 class Generation:
@@ -108,5 +142,6 @@ class Generation:
         )
         return Call(
             id=raw.id, route=raw.route, caller=raw.caller, model=spec.name, payload=_ENCODER.encode(payload),
-            features=features, deadline=raw.deadline, delivery=task.delivery,
+            features=features, deadline=raw.deadline, batch=f"generate/{payload.max_tokens.bit_length()}",
+            delivery=task.delivery,
         )  # fmt: skip

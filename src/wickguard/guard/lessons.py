@@ -4,7 +4,8 @@ Decides, by control/drift.py, two things. A tenant whose calls cost more than th
 whose calls of one class cost more than they are priced at, whoever makes them, is reported once, and its grants are widened by
 a quarter until it is calibrated again, so that honest calls are not killed for a wrong price. And it hands on who saw which
 price miss by how much, from which prices learn slowly (cost/learning.py); callers without a key are one witness. Only calls
-that went well teach: what a call that was stopped would have cost nobody knows. Promises microseconds per call and bounded
+that went well teach: what a call that was stopped would have cost nobody knows, nor what one would have cost alone that shared
+its work with others. Promises microseconds per call and bounded
 memory. It must not know how prices are made.
 """
 
@@ -42,6 +43,8 @@ class Lessons:
         """A call has ended."""
         quote, call = grant.quote, grant.call
         if outcome.kind is not OutcomeKind.COMPLETED or quote.expected.cpu_s <= 0:
+            return
+        if grant.company is not None and quote.shared_s > 0:
             return
         witness = call.caller.tenant if call.caller.pool is Pool.KEYED else Pool.ANONYMOUS
         self._on_miss(

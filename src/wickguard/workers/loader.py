@@ -11,8 +11,12 @@ import importlib
 from collections.abc import Callable, Generator, Mapping
 from typing import Protocol, cast
 
+from wickguard.backend import Refusal
 from wickguard.errors import ModelError
 from wickguard.records import Cost
+
+# Of what a worker says about a call in words.
+DETAIL_CHARS = 2000
 
 
 class Refused(Exception):  # noqa: N818 (it is an answer, not an error)
@@ -23,6 +27,10 @@ class Refused(Exception):  # noqa: N818 (it is an answer, not an error)
     ) -> None:
         super().__init__(detail)
         self.reason, self.detail, self.field, self.limit, self.seen = reason, detail, field, limit, seen
+
+    def spelled(self) -> Refusal:
+        """As the guard reads it."""
+        return Refusal(self.reason, self.detail[:DETAIL_CHARS], self.field, self.limit, self.seen)
 
 
 class Allocator(Protocol):

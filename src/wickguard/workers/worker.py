@@ -18,7 +18,6 @@ from typing import NoReturn
 
 import msgspec
 
-from wickguard.backend import Refusal
 from wickguard.errors import ProtocolError
 from wickguard.records import Cost, Lane, OutcomeKind
 from wickguard.workers import kernel, seccomp
@@ -26,12 +25,11 @@ from wickguard.workers.confine import Birth, confine
 from wickguard.workers.death import EXIT_CONFINEMENT, EXIT_PROTOCOL, EXIT_RETIRED
 from wickguard.workers.grant import Grants, stack_bytes
 from wickguard.workers.ledger import LedgerPage
-from wickguard.workers.loader import Loaded, Refused
+from wickguard.workers.loader import DETAIL_CHARS, Loaded, Refused
 from wickguard.workers.protocol import HEADER_BYTES, Hello, JobFrame, Piece, Reply, encode_frame, frame_length
 from wickguard.workers.settings import WorkerSettings
 from wickguard.workers.tier import Tier
 
-_DETAIL_CHARS = 2000
 _FRAME_OVERHEAD = 256
 
 
@@ -127,7 +125,7 @@ class Calls:
 
     def send(self, frame: Hello | Piece | Reply) -> None:
         """One frame to the front."""
-        self._end.sendall(encode_frame(frame, self._settings.max_result_bytes + _DETAIL_CHARS * 4 + _FRAME_OVERHEAD))
+        self._end.sendall(encode_frame(frame, self._settings.max_result_bytes + DETAIL_CHARS * 4 + _FRAME_OVERHEAD))
 
     def _run(self, job: JobFrame) -> Reply:
         limits = Cost(cpu_s=job.cpu_s, wall_s=job.wall_s, peak_bytes=job.peak_bytes)
@@ -147,10 +145,7 @@ class Calls:
             if not isinstance(result, bytes):
                 result = self._stream(job.serial, result)
         except Refused as refused:
-            refusal = Refusal(
-                refused.reason, refused.detail[:_DETAIL_CHARS], refused.field, refused.limit, refused.seen
-            )
-            return Ending(OutcomeKind.REFUSED_BY_WORKER, detail=msgspec.json.encode(refusal).decode())
+            return Ending(OutcomeKind.REFUSED_BY_WORKER, detail=msgspec.json.encode(refused.spelled()).decode())
         except MemoryError as error:
             return Ending(OutcomeKind.OUT_OF_MEMORY, detail=_text(error), retiring="memory")
         except Exception as error:  # whatever a model raises is its call's failure, and no one else's
@@ -203,4 +198,4 @@ class Calls:
 
 
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:_DETAIL_CHARS]
+    return f"{type(error).__name__}: {error}"[:DETAIL_CHARS]
