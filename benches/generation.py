@@ -1,5 +1,5 @@
-"""Tokens per second: reading a prompt beside the fastest product, writing beside the fastest read of memory, and what the
-server adds.
+"""Tokens per second: reading a prompt beside the fastest product, writing beside the fastest read of memory, answers written
+together beside answers alone, and what the server adds.
 
 Decides the models (random weights of a size that no cache holds, and the small trained one, which is where a server can add
 most), the rounds and what is compared. Each measurement stands between two of the peak that bounds it, in the same round;
@@ -11,13 +11,16 @@ CPU-seconds are counted, and medians are reported.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import shutil
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +39,10 @@ STEPS = 32
 ANSWER = 200
 # Answers a round: the kernel counts processes in hundredths of a second.
 CALLS = {"large": 8, "stories-llama": 250}
+# Answers that are written together, connections that ask at once, and what each asks in a round: about so many tokens.
+BATCHES = (1, 2, 4, 8, 16)
+CONNECTIONS = 8
+CHATS = {"large": (3, 64), "stories-llama": (50, 64)}
 
 
 def read_peak() -> float:
@@ -109,12 +116,46 @@ def of_engine(report: Report, rounds: int, folder: Path) -> None:
     )
 
 
-def _answer(server: BenchServer, body: dict[str, object]) -> int:
+def of_batches(report: Report, rounds: int, name: str, folder: Path) -> None:
+    """Steps of several answers against steps of one: CPU time per token."""
+    model = engine.load(folder)
+    assert isinstance(model, engine.Generator)
+    prompt, found = list(range(5, 15)), dict[int, list[float]]()
+    for _ in range(rounds):
+        session = model.start(prompt, max_tokens=STEPS + 1, ignore_end=True)
+        session.step()
+        found.setdefault(0, []).append(_step_s(lambda: session.step()))  # noqa: B023, PLW0108 - called at once
+        for size in BATCHES:
+            asked = [model.start(prompt, max_tokens=STEPS + 1, ignore_end=True, in_batch=True) for _ in range(size)]
+            batch = engine.Batch(asked)
+            for _ in asked:
+                batch.step()
+            found.setdefault(size, []).append(_step_s(lambda: batch.step()) / size)  # noqa: B023, PLW0108
+    each = {size: statistics.median(values) for size, values in found.items()}
+    rows = [
+        [str(size) if size else "no batch", f"{each_s * 1e6:.0f}", f"{each[0] / each_s:.1f}"] for size, each_s in each.items()
+    ]  # fmt: skip
+    report.table(
+        f"{name}: answers written together, one thread, {STEPS} steps, {rounds} rounds",
+        ["answers", "CPU us per token", "times as fast as alone"],
+        rows,
+    )
+
+
+def _step_s(step: Callable[[], object]) -> float:
+    begin = time.thread_time()
+    for _ in range(STEPS):
+        step()
+    return (time.thread_time() - begin) / STEPS
+
+
+def _answer(server: BenchServer, body: dict[str, object], tenant: str = "bench") -> int:
     """Ask, read everything, and return how many tokens were written."""
     # A connection each: the server closes those that idle, and between two rounds of answers they do.
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
-    headers = {"authorization": f"Bearer {server.keys['bench']}", "content-type": "application/json"}
-    connection.request("POST", "/v1/completions", json.dumps(body), headers)
+    headers = {"authorization": f"Bearer {server.keys[tenant]}", "content-type": "application/json"}
+    path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+    connection.request("POST", path, json.dumps(body), headers)
     data = connection.getresponse().read()
     connection.close()
     last = data.split(b"data: ")[-2] if body["stream"] else data
@@ -155,6 +196,63 @@ def of_server(report: Report, rounds: int, name: str, folder: Path) -> None:
     )
 
 
+def of_companies(report: Report, rounds: int, name: str, folder: Path) -> None:
+    """Short chats over several connections, and over one, by a server that lets calls share a slot and by one that does not."""
+    tenants, arguments = (
+        [f"t{number}" for number in range(CONNECTIONS)],
+        ["--model", f"{folder}={name}", "--no-calibrate"],
+    )
+    found: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    with contextlib.ExitStack() as stack:
+        servers = {
+            most: stack.enter_context(bench_server(tenants, f"[admission]\nbatch_calls = {most}", arguments))
+            for most in (1, 8)
+        }
+        for number in range(rounds + 1):
+            for connections in (CONNECTIONS, 1):
+                for most, server in servers.items():
+                    measured = _chats(server, name, tenants[:connections], number)
+                    if number:  # the first round warms up
+                        found.setdefault((connections, most), []).append(measured)
+    rows = []
+    for (connections, most), values in found.items():
+        speed, cpu_s = (statistics.median(column) for column in zip(*values, strict=True))
+        rows.append([str(connections), str(most), f"{speed:.0f}", f"{cpu_s * 1e6:.0f}"])
+    calls, tokens = CHATS[name]
+    report.table(
+        f"{name}: {calls} chats of up to {tokens} tokens per connection, {rounds} rounds",
+        ["connections", "batch_calls", "tokens/s", "CPU us per token"],
+        rows,
+    )
+
+
+def _chats(server: BenchServer, name: str, tenants: Sequence[str], number: int) -> tuple[float, float]:
+    """Tokens per second and CPU-seconds of the server per token."""
+    calls, tokens = CHATS[name]
+    written = dict.fromkeys(tenants, 0)
+
+    def ask(tenant: str) -> None:
+        for call in range(calls):
+            said = [{"role": "user", "content": f"A story of {tenant} and {call}"}]
+            body = {
+                "model": name,
+                "messages": said,
+                "max_tokens": tokens,
+                "seed": number * calls + call,
+                "stream": False,
+            }
+            written[tenant] += _answer(server, body, tenant)
+
+    threads = [threading.Thread(target=ask, args=(tenant,)) for tenant in tenants]
+    used_s, begin = server.cpu_s(), time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    total = sum(written.values())
+    return total / (time.perf_counter() - begin), (server.cpu_s() - used_s) / total
+
+
 def main() -> None:
     """Run the bench."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -167,7 +265,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder), options.stories / "tokenizer.json")
         of_engine(report, options.rounds, Path(folder))
+        of_batches(report, options.rounds, "large", Path(folder))
+        of_companies(report, options.rounds, "large", Path(folder))
         of_server(report, options.rounds, "large", Path(folder))
+    of_batches(report, options.rounds, "stories-llama", options.stories)
+    of_companies(report, options.rounds, "stories-llama", options.stories)
     of_server(report, options.rounds, "stories-llama", options.stories)
     if options.write:
         print(report.write())

@@ -104,7 +104,7 @@ class Job:
     """One call as the backend sees it: which model, what to run, under which limits, in which lane.
 
     trial: it may be poison; its worker ends with it, whatever happens. expected_s: CPU-seconds that it is expected to take.
-    company: the calls that share its slot.
+    company: the calls that share its slot. shared_s: of expected_s, what is done once for all of them.
     """
 
     call_id: str
@@ -115,6 +115,7 @@ class Job:
     trial: bool = False
     expected_s: float = 0.0
     company: Company | None = None
+    shared_s: float = 0.0
 
 
 class EmbedPayload(

@@ -2,10 +2,11 @@
 
 Reading a prompt is bound by arithmetic: operations over the speed of one core. Each token that is written reads all weights
 once, and the keys and values of everything before it: a step costs the same for every call, and more by the bytes of cache
-that it reads. The answer counts with all tokens that may be written: how many will be is the model's decision. Logits after
-each token (raw tensors) are steps that read the output matrix alone, and numbers that may have to be spelled. Memory is exact
-(a test compares it with the engine's own bound), because a session's cache is allocated whole when it starts. Promises:
-monotone in every feature, never zero. Pure. It must not know queues, tenants or processes.
+that it reads; of answers that are written together the weights are read once. The answer counts with all tokens that may be
+written: how many will be is the model's decision. Logits after each token (raw tensors) are steps that read the output matrix
+alone, and numbers that may have to be spelled. Memory is exact (a test compares it with the engine's own bound), because a
+session's cache is allocated whole when it starts. Promises: monotone in every feature, never zero. Pure. It must not know
+queues, tenants or processes.
 """
 
 from __future__ import annotations

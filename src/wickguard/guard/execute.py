@@ -25,8 +25,11 @@ async def execute(backend: Backend, grant: Grant, gone: asyncio.Future[None], si
 
     gone.add_done_callback(abandon)
     try:
-        expected_s = grant.quote.expected.cpu_s
-        job = Job(call.id, call.model, call.payload, grant.limits, grant.lane, grant.trial, expected_s, grant.company)
+        quote = grant.quote
+        job = Job(
+            call.id, call.model, call.payload, grant.limits, grant.lane, grant.trial, quote.expected.cpu_s, grant.company,
+            quote.shared_s,
+        )  # fmt: skip
         return await backend.execute(job, sink)
     except Exception:
         # The backend has broken its promise. The call still ends and is settled: a hold that is lost is lost for good.

@@ -47,12 +47,12 @@ class Merger(Protocol):
 def limits_of(jobs: Sequence[Job]) -> Cost:
     """What a job may use that does all of them.
 
-    CPU time as the most generous grant, and what the others are expected to use with some room: the sum of all grants would let
+    CPU time as the most generous grant, and what each is expected to add to it with some room: the sum of all grants would let
     one poison hold up seven others for seconds. The time on the wall is over when the first one's is.
     """
     most = max(job.limits.cpu_s for job in jobs)
     return Cost(
-        most + _ROOM * sum(job.expected_s for job in jobs), min(job.limits.wall_s for job in jobs),
+        most + _ROOM * sum(max(0.0, job.expected_s - job.shared_s) for job in jobs), min(job.limits.wall_s for job in jobs),
         sum(job.limits.peak_bytes for job in jobs),
     )  # fmt: skip
 

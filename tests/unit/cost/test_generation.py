@@ -47,6 +47,24 @@ def test_long_answer_is_dearer_than_a_long_prompt_when_both_have_as_many_tokens(
     assert written > 3 * read
 
 
+@given(prompt=st.integers(1, 800), answer=st.integers(1, 200))
+def test_what_is_done_once_is_part_of_the_price_when_answers_are_written_together(prompt: int, answer: int) -> None:
+    """Reading the weights: of a longer answer more, of a longer prompt no less and no more."""
+    one, longer = (quote(PRICED, features(prompt, tokens), PriceSettings()) for tokens in (answer, answer + 1))
+    other = quote(PRICED, features(prompt + 50, answer), PriceSettings())
+    assert 0 < one.shared_s < one.expected.cpu_s
+    assert one.shared_s < longer.shared_s
+    assert one.shared_s == pytest.approx(other.shared_s)
+
+
+def test_most_is_done_once_when_answers_are_long_and_little_when_prompts_are() -> None:
+    """So that calls come together where it pays."""
+    written = quote(PRICED, features(20, 200), PriceSettings())
+    read = quote(PRICED, features(900, 4), PriceSettings())
+    assert written.shared_s > 0.7 * written.expected.cpu_s
+    assert read.shared_s < 0.2 * read.expected.cpu_s
+
+
 @pytest.mark.parametrize(
     "changes",
     [{}, {"model_type": "qwen2", "tie_word_embeddings": True}, {"num_attention_heads": 24, "num_key_value_heads": 1}],

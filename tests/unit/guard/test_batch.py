@@ -13,7 +13,7 @@ from tests.fakes import MINILM, FakeBackend, FakeClock, ended, settle_down
 from wickguard import clock
 from wickguard.backend import Job, Refusal, Task
 from wickguard.guard.batch import Batches
-from wickguard.guard.sharing import Part
+from wickguard.guard.sharing import Part, limits_of
 from wickguard.records import Company, Cost, Lane, Outcome, OutcomeKind
 
 WHOLE = "c0+2"
@@ -246,3 +246,17 @@ def test_who_left_pays_its_part_when_the_job_is_lost_without_it() -> None:
         assert list(played.backend.jobs) == [WHOLE, "c0", "c2"]
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("shared_s", "cpu_s"), [(0.0, 0.28), (0.004, 0.256)])
+def test_a_job_may_use_what_one_may_and_what_the_others_add_when_it_does_them_all(
+    shared_s: float, cpu_s: float
+) -> None:
+    """In the time of the one that has least, and with the bytes of all."""
+    jobs = [
+        Job(f"c{number}", MINILM.name, b"x", Cost(0.25, wall_s, 1000), Lane.SHORT, False, 0.005, None, shared_s)
+        for number, wall_s in enumerate((2.0, 1.0, 3.0))
+    ]
+    limits = limits_of(jobs)
+    assert limits.cpu_s == pytest.approx(cpu_s)
+    assert (limits.wall_s, limits.peak_bytes) == (1.0, 3000)

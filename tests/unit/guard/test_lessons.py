@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import pytest
 from tests.fakes import call_of, ended, grant_of, quote_of
 
 from wickguard.guard.lessons import SURCHARGE, WIDENING, Lessons
-from wickguard.records import Caller, OutcomeKind, Pool
+from wickguard.records import Caller, Company, OutcomeKind, Pool
 
 
 class School:
@@ -78,3 +79,15 @@ def test_misses_are_handed_on_with_their_witness_when_calls_end_well() -> None:
     assert {(model, name, round(miss, 6)) for model, name, _, miss in misses} == {
         (call.model, quote.feature_class, round(math.log(2), 6))
     }
+
+
+@pytest.mark.parametrize(("shared_s", "learnt"), [(0.05, False), (0.0, True)])
+def test_calls_teach_nothing_when_they_shared_their_work(shared_s: float, learnt: bool) -> None:
+    """What they would have cost alone nobody knows; of calls that share a slot and no work everybody does."""
+    school, misses = School(), list[float]()
+    lessons = Lessons(school._surcharge, lambda *_: None, on_miss=lambda *miss: misses.append(float(miss[3])))
+    quote = dataclasses.replace(quote_of(0.1), shared_s=shared_s)
+    grant = dataclasses.replace(grant_of(call_of("hello"), quote), company=Company("c1", 8))
+    for _ in range(40):
+        lessons.learn(grant, ended(OutcomeKind.COMPLETED, 0.2))
+    assert (bool(misses), bool(school.surcharged)) == (learnt, learnt)
