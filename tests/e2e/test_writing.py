@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,22 @@ def test_conversation_is_the_same_whole_and_in_pieces_when_the_seed_is_the_same(
     assert (text, finish) == (whole.choices[0].message.content, whole.choices[0].finish_reason)
     other = client.chat.completions.create(**asked, seed=8, top_p=0.95)  # type: ignore[call-overload]
     assert other.choices[0].message.content != text
+
+
+def test_answers_are_the_same_when_many_are_asked_for_at_once(client: openai.OpenAI) -> None:
+    """Whole and in pieces, by more connections than there are slots: those that wait are written together."""
+
+    def ask(number: int) -> str:
+        asked = {"model": NAME, "messages": [{"role": "user", "content": "A story"}], "max_tokens": 70, "seed": number}
+        if number % 2:
+            return str(client.chat.completions.create(**asked).choices[0].message.content)  # type: ignore[call-overload]
+        chunks = client.chat.completions.create(**asked, stream=True)  # type: ignore[call-overload]
+        return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+    one_by_one = [ask(number) for number in range(16)]
+    assert len(set(one_by_one)) > 8
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(ask, range(16))) == one_by_one
 
 
 def test_answer_is_cut_when_a_stop_string_or_the_length_ends_it(client: openai.OpenAI, desk: Desk) -> None:
