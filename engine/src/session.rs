@@ -133,6 +133,9 @@ impl Session {
     /// `Cancelled` at a checkpoint; `BadWeights` if the model computes what is no number; `BadShape` after the end, or
     /// if it is part of a batch.
     pub fn step(&mut self) -> Result<Step> {
+        if self.over {
+            return Err(ended());
+        }
         let Some(mut work) = self.work.take() else {
             return Err(Error::BadShape("the answer is part of a batch, which has its steps".to_owned()));
         };
@@ -144,7 +147,7 @@ impl Session {
     /// [`Self::step`] in the buffers of somebody else.
     pub(crate) fn step_in(&mut self, work: &mut Workspace) -> Result<Step> {
         if std::mem::replace(&mut self.over, true) {
-            return Err(Error::BadShape("the answer has ended; start another session".to_owned()));
+            return Err(ended());
         }
         let logits = self.generator.llama().forward(&self.writing.next, &mut self.cache, work)?;
         self.take(logits)
@@ -163,6 +166,10 @@ impl Session {
         self.over = step.ending.is_some();
         Ok(step)
     }
+}
+
+fn ended() -> Error {
+    Error::BadShape("the answer has ended; start another session".to_owned())
 }
 
 impl Writing {

@@ -15,7 +15,7 @@ from wickguard.control.applicant import Applicant
 from wickguard.control.fair_queue import Ticket
 
 
-class Company:
+class Companions:
     """One slot being filled. most: calls, the leader included. batch_s: seconds of work that small calls may be together."""
 
     def __init__(self, now: float, leader: Applicant, most: int, batch_s: float) -> None:

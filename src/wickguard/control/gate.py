@@ -22,10 +22,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from wickguard import records
 from wickguard.control.applicant import Applicant, Barrier, Denial, Ending, Turn
 from wickguard.control.breaker import Verdict
-from wickguard.control.company import Company, run_s
+from wickguard.control.company import Companions, run_s
 from wickguard.control.fair_queue import FairQueue, Ticket
 from wickguard.control.forecast import done_in_s
 from wickguard.control.ladder import Level, Scope, Trust
@@ -36,7 +35,7 @@ from wickguard.control.quota import Demand, Quota, Settlement, Shortfall, Usage
 from wickguard.control.slots import Slots
 from wickguard.control.surge import Surge
 from wickguard.errors import SettingError, WickguardError
-from wickguard.records import Lane
+from wickguard.records import Company, Lane
 from wickguard.setting import check
 
 
@@ -182,7 +181,7 @@ class Gate:
             self._parts.slots.take(ticket.lane)
             party = [begun, *self._company(now, begun, found)]
             seat = _Seat(ticket.lane, len(party), now + run_s(one.applicant for one in party))
-            company = records.Company(ticket.id, len(party)) if len(party) > 1 else None
+            company = Company(ticket.id, len(party)) if len(party) > 1 else None
             for one in party:
                 call_id = one.applicant.ticket.id
                 self._running[call_id] = _Run(one, seat)
@@ -335,7 +334,10 @@ class Gate:
 
     def _company(self, now: float, leader: _Candidate, found: list[Turn]) -> list[_Candidate]:
         """Calls that come along in the leader's slot, in the order in which they would have started."""
-        company = Company(now, leader.applicant, self.settings.batch_calls, self.settings.batch_s)
+        slots = self._parts.slots.capacity(leader.applicant.ticket.lane)
+        # As many as each slot would have if all were shared out: who took everybody that waits would leave other slots idle.
+        most = min(self.settings.batch_calls, -(-(self.running + self.waiting + 1) // slots))
+        company = Companions(now, leader.applicant, most, self.settings.batch_s)
         party: list[_Candidate] = []
 
         def fits(ticket: Ticket) -> bool:

@@ -31,10 +31,10 @@ def applicant(
     )  # fmt: skip
 
 
-def gate(budget: int = 1000, **settings: float) -> Gate:
-    """One slot, taken by the call "first"."""
+def gate(budget: int = 1000, slots: int = 1, **settings: float) -> Gate:
+    """One slot of these is taken, by the call "first"."""
     made = Gate(
-        Parts(Slots(1, 1), MemoryReservation(budget), Quota(b"s")),
+        Parts(Slots(slots, slots), MemoryReservation(budget), Quota(b"s")),
         AdmissionSettings(tenant_memory_share=1.0, **settings),
     )
     made.arrive(0.0, applicant("first"))
@@ -93,6 +93,19 @@ def test_a_company_is_bounded_when_many_wait() -> None:
         for number in range(9):
             made.arrive(0.0, applicant(f"c{number}"))
         assert len(ids(made)) == size
+
+
+def test_who_waits_is_shared_out_when_there_are_several_slots() -> None:
+    """Nobody takes all and leaves another slot with nothing to do."""
+    made = gate(slots=2)
+    made.arrive(0.0, applicant("second"))
+    assert [turn.id for turn in made.turns(0.0)] == ["second"]
+    for number in range(6):
+        made.arrive(0.0, applicant(f"c{number}"))
+    # Seven are there: four for this slot, three for the other.
+    assert len(ids(made)) == 4
+    made.finish(1.0, "second", GOOD)
+    assert len(made.turns(1.0)) == 2
 
 
 def test_tenants_take_turns_when_they_share_a_slot() -> None:
