@@ -72,6 +72,7 @@ pub unsafe fn attach(page: *mut Counters) {
 }
 
 /// Whether the call that runs is to stop.
+#[must_use]
 pub fn call_is_stopped() -> bool {
     let counters = counters();
     let call = counters.call.load(Relaxed);
