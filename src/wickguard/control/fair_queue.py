@@ -205,8 +205,8 @@ class FairQueue:
         tenant.party.contender.charge(lane, seconds)
         if tenant.party.contest is not None:
             tenant.contender.charge(lane, seconds)
-        for other in Lane:
-            if self._count[other]:
+        for other, waiting in self._count.items():
+            if waiting:
                 self._rank(tenant, other)
 
     def _choose(self, can_start: Callable[[Ticket], bool]) -> Ticket | None:

@@ -25,6 +25,7 @@ from msgspec import Meta
 from wickguard.control.applicant import Applicant, Barrier, Denial, Ending, Turn
 from wickguard.control.breaker import Verdict
 from wickguard.control.company import Companions, run_s
+from wickguard.control.crowd import CROWD_SHARE, crowd_of, gives_way
 from wickguard.control.fair_queue import FairQueue, Ticket
 from wickguard.control.forecast import done_in_s
 from wickguard.control.ladder import Level, Scope, Trust
@@ -86,6 +87,8 @@ class _Candidate(msgspec.Struct, frozen=True):
     permit: Permit
     passage: Passage
     since: float
+    # How many calls had ended when it was vetted: while no other does, nothing more is known.
+    endings: int
 
     @property
     def trial(self) -> bool:
@@ -114,6 +117,7 @@ class Gate:
         self._queue = FairQueue(settings.long_floor)
         self._waiting: dict[str, _Candidate] = {}
         self._running: dict[str, _Run] = {}
+        self._endings = 0
 
     def adopt(self, settings: AdmissionSettings) -> None:
         """Other settings from now on; what waits and runs keeps what it holds."""
@@ -144,8 +148,8 @@ class Gate:
         """Whether any call of this caller could go on now, by what is known from the head alone; takes nothing."""
         if self._parts.surge.overrun:
             return Denial(Barrier.OVERRUN, 0.0, 0.0, 1.0)
-        gives_way = self._queue.total_s(Lane.SHORT) > 0 and self._crowd(now, trust, levels) in _GIVES_WAY
-        if gives_way and self._parts.surge.standing(now):
+        last = self._queue.total_s(Lane.SHORT) > 0 and gives_way(self._crowd(now, trust, levels))
+        if last and self._parts.surge.standing(now):
             return Denial(Barrier.STANDING, 0.0, 0.0, 1.0)
         shortfall = self._parts.quota.would(now, levels, Demand(least_s))
         if shortfall is None:
@@ -206,6 +210,7 @@ class Gate:
         if run is None:
             raise WickguardError(f"call {call_id} does not run")
         candidate, seat, parts = run.candidate, run.seat, self._parts
+        self._endings += 1
         applicant = candidate.applicant
         parts.memory.release(call_id)
         seat.left -= 1
@@ -255,7 +260,7 @@ class Gate:
             self._clear(now, applicant, permit)
             barrier = Barrier.OWN_BREAKER if passage.reach is Reach.TENANT else Barrier.SHARED_BREAKER
             return Denial(barrier, 0.0, 0.0, passage.wait_s, str(passage.reach))
-        return _Candidate(applicant, permit, passage, now)
+        return _Candidate(applicant, permit, passage, now, self._endings)
 
     def _vet_again(self, now: float, candidate: _Candidate) -> _Candidate | Denial:
         """What was harmless when it came may be known as poison when its turn comes."""
@@ -266,17 +271,14 @@ class Gate:
         return vetted if isinstance(vetted, Denial) else msgspec.structs.replace(vetted, since=candidate.since)
 
     def _vouched(self, candidate: _Candidate) -> bool:
+        if candidate.endings == self._endings:
+            return True
         quarantine, digest = self._parts.quarantine, candidate.applicant.digest
         known = len(quarantine) == 0 or quarantine.honours(digest(), candidate.permit)
         return known and self._parts.panel.honours(candidate.passage)
 
     def _crowd(self, now: float, trust: Trust, levels: Sequence[Level]) -> str:
-        """Names that cost nothing are worth nothing: such callers are one party in the queue, as their group has one cap; those
-        who have been here before, and well, are another. "" for who is a party of its own.
-        """
-        if trust is Trust.ANONYMOUS and self._parts.quota.on_record(now, levels):
-            return _KNOWN
-        return _CROWDS.get(trust, "")
+        return crowd_of(trust, known=trust is Trust.ANONYMOUS and self._parts.quota.on_record(now, levels))
 
     def _crowded(self, now: float, applicant: Applicant, crowd: str) -> Denial | None:
         ticket, settings = applicant.ticket, self.settings
@@ -284,7 +286,7 @@ class Gate:
         for barrier, queued_s, most_s in (
             (Barrier.OWN_QUEUE, self._queue.backlog_s(ticket.tenant, ticket.lane), settings.tenant_queue_s),
             (Barrier.QUEUE, total, settings.queue_s),
-            (Barrier.QUEUE, self._queue.party_s(crowd, ticket.lane) if crowd else 0.0, _CROWD_SHARE * settings.queue_s),
+            (Barrier.QUEUE, self._queue.party_s(crowd, ticket.lane) if crowd else 0.0, CROWD_SHARE * settings.queue_s),
         ):
             if queued_s > 0 and queued_s + ticket.price_s > most_s:
                 wait = self._wait_s(now, ticket, crowd)
@@ -295,7 +297,7 @@ class Gate:
         # Who goes first matters only if all that waits would be too much.
         if self._done_in_s(now, ticket.lane, total) > slack and (wait := self._wait_s(now, ticket, crowd)) > slack:
             return Denial(Barrier.WAIT, slack, wait, max(1.0, wait))
-        if total > 0 and crowd in _GIVES_WAY and self._parts.surge.standing(now):
+        if total > 0 and gives_way(crowd) and self._parts.surge.standing(now):
             wait = self._wait_s(now, ticket, crowd)
             return Denial(Barrier.STANDING, 0.0, wait, max(1.0, wait))
         return None
@@ -334,6 +336,8 @@ class Gate:
 
     def _company(self, now: float, leader: _Candidate, found: list[Turn]) -> list[_Candidate]:
         """Calls that come along in the leader's slot, in the order in which they would have started."""
+        if not self._waiting or not leader.applicant.ticket.batch:
+            return []
         slots = self._parts.slots.capacity(leader.applicant.ticket.lane)
         # As many as each slot would have if all were shared out: who took everybody that waits would leave other slots idle.
         most = min(self.settings.batch_calls, -(-(self.running + self.waiting + 1) // slots))
@@ -381,12 +385,6 @@ class Gate:
             self._parts.quarantine.report(now, applicant.digest(), permit, Verdict.NEUTRAL)
 
 
-_CROWDS = {Trust.ANONYMOUS: "crowd:anonymous", Trust.NEW: "crowd:new"}
-_KNOWN = "crowd:known"
-# Who has nothing to show gives way first when prices turn out to be wrong.
-_GIVES_WAY = tuple(_CROWDS.values())
-# Of what may wait, one crowd may be this much: the rest is out of its reach, however many join it.
-_CROWD_SHARE = 0.5
 _OWN = (Scope.TENANT, Scope.KEY, Scope.NETWORK)
 
 

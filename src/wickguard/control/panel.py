@@ -35,6 +35,10 @@ class Reach(StrEnum):
     MODEL = "model"
 
 
+# Reach, model, class, tenant; "" for whatever it is not about.
+_Key = tuple[Reach, str, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What is called and by whom. witness: the tenant if it has a key, else one word for all who have none."""
@@ -44,7 +48,7 @@ class Subject:
     feature_class: str
     witness: str
 
-    def breakers(self) -> tuple[tuple[Reach, str, str, str], ...]:
+    def breakers(self) -> tuple[_Key, ...]:
         """The keys of the breakers of this call, narrowest first."""
         return (
             (Reach.TENANT, self.model, self.feature_class, self.tenant),
@@ -57,6 +61,7 @@ class Passage(msgspec.Struct, frozen=True):
     """A call may go on. trial: in a worker that nobody would miss. To be reported exactly once."""
 
     subject: Subject
+    keys: tuple[_Key, ...]
     passes: tuple[Pass, ...]
     trial: bool
 
@@ -80,7 +85,7 @@ class Panel:
     ) -> None:
         self._settings = {Reach.TENANT: tenant, Reach.CLASS: shared, Reach.MODEL: shared}
         self._capacity = capacity
-        self._breakers: OrderedDict[tuple[Reach, str, str, str], Breaker] = OrderedDict()
+        self._breakers: OrderedDict[_Key, Breaker] = OrderedDict()
         # The generation in which what has no breaker passes, and with which a new breaker begins. It grows when a breaker
         # that had opened is forgotten, so that no pass from before that counts for a successor.
         self._birth = 0
@@ -91,27 +96,27 @@ class Panel:
     def ask(self, now: float, subject: Subject) -> Passage | Stopped:
         """Whether a call may go on; all breakers or none: a trial taken from one is given back when another is open."""
         passes: list[Pass] = []
-        for key in subject.breakers():
+        keys = subject.breakers()
+        for key in keys:
             breaker = self._breakers.get(key)
             asked = breaker.ask(now) if breaker is not None else Pass(self._birth)
             if isinstance(asked, Pass):
                 passes.append(asked)
                 continue
-            for taken_key, taken in zip(subject.breakers(), passes, strict=False):
+            for taken_key, taken in zip(keys, passes, strict=False):
                 if taken.trial:
                     self._breakers[taken_key].report(now, taken, Verdict.NEUTRAL, subject.witness)
             return Stopped(key[0], asked)
-        return Passage(subject, tuple(passes), any(given.trial for given in passes))
+        return Passage(subject, keys, tuple(passes), any(given.trial for given in passes))
 
     def honours(self, passage: Passage) -> bool:
         """Whether no breaker has turned since `passage` was given."""
-        keys = zip(passage.subject.breakers(), passage.passes, strict=True)
+        keys = zip(passage.keys, passage.passes, strict=True)
         return all((breaker := self._breakers.get(key)) is None or breaker.honours(given) for key, given in keys)
 
     def report(self, now: float, passage: Passage, verdict: Verdict) -> None:
         """How the call ended; NEUTRAL when it never ran."""
-        subject = passage.subject
-        for key, given in zip(subject.breakers(), passage.passes, strict=True):
+        for key, given in zip(passage.keys, passage.passes, strict=True):
             breaker = self._breakers.get(key)
             if breaker is None:
                 # A tenant without failures needs no breaker; shared ones need to know what goes well, for the ratio.
@@ -119,14 +124,14 @@ class Panel:
                     continue
                 breaker = self._install(key)
             self._breakers.move_to_end(key)
-            breaker.report(now, given, verdict, subject.witness)
+            breaker.report(now, given, verdict, passage.subject.witness)
 
     def state(self, reach: Reach, subject: Subject) -> State:
         """The state of the breaker of this reach, for metrics."""
         breaker = next((self._breakers.get(key) for key in subject.breakers() if key[0] is reach), None)
         return breaker.state if breaker is not None else State.CLOSED
 
-    def _install(self, key: tuple[Reach, str, str, str]) -> Breaker:
+    def _install(self, key: _Key) -> Breaker:
         if len(self._breakers) >= self._capacity:
             self._forget_one()
         breaker = self._breakers[key] = Breaker(self._settings[key[0]], self._birth)

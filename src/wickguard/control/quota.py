@@ -173,7 +173,9 @@ class Quota:
                 self._roll.reserved(now, level.name, account, amount)
             if level.currency is Currency.COMPUTE_S:
                 price = amount
-        lease = Lease(lease_id, price, expires_at, tuple(_Hold(*one) for one in wanted))
+        lease = Lease(
+            lease_id, price, expires_at, tuple([_Hold(level, account, amount) for level, account, amount in wanted])
+        )
         self._leases[lease_id] = lease
         heapq.heappush(self._expiries, (expires_at, lease_id))
         return lease
@@ -248,10 +250,11 @@ class Quota:
 
     def on_record(self, now: float, levels: Sequence[Level]) -> bool:
         """Whether this caller has been known for long enough, and its calls went well."""
-        own = next((level for level in levels if _judged(level)), None)
-        if own is None or (own.credit is not None and own.name not in self._roll):
-            return False
-        return self._recorded(now, self._account(now, own))
+        for level in levels:
+            if _judged(level):
+                known = level.credit is None or level.name in self._roll
+                return known and self._recorded(now, self._account(now, level))
+        return False
 
     def multiplier(self, now: float, levels: Sequence[Level]) -> float:
         """What the prices of this tenant are multiplied by: 1 to most_factor."""
@@ -286,7 +289,7 @@ class Quota:
             accounts.append((level, account))
             if level.newcomers:
                 newcomers = True
-            elif _judged(level):
+            elif level.scope is Scope.TENANT and level.currency is Currency.COMPUTE_S:
                 own = account
         # Only tenants' accounts are ever multiplied.
         factor = own.multiplier if own is not None else 1.0
