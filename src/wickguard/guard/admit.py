@@ -182,8 +182,9 @@ class Admission:
     def allowance(self, caller: Caller) -> Allowance:
         """What `caller` may still ask."""
         now, least = self._clock(), None
+        quota = self._gate.parts.quota
         for level in self._standing(caller, now).own:
-            available, full_in = self._gate.parts.quota.available(now, level)
+            available, full_in = quota.available(now, level)
             if least is None or available < least.available_s:
                 least = Allowance(available, level.limit.depth, level.limit.rate, full_in)
         if least is None:

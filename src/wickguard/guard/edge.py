@@ -152,7 +152,9 @@ class InFlight:
 
 def find_route(head: Head, settings: EdgeSettings) -> Route | Rejection:
     """The route of a head that is acceptable so far; checks that hold for every route."""
-    size = sum(len(name) + len(value) + 4 for name, value in head.headers)
+    size = 4 * len(head.headers)
+    for name, value in head.headers:
+        size += len(name) + len(value)
     if len(head.headers) > settings.max_headers or size > settings.max_head_bytes:
         return Rejection(
             Reason.HEADERS_TOO_LARGE, "too many or too large headers", limit=settings.max_head_bytes, seen=size,
