@@ -49,11 +49,17 @@ def test_what_was_found_so_far_is_told_when_somebody_interrupts(tmp_path: Path) 
     """Ctrl-C in the middle of a sweep: a last event, an exit code of its own, and reports."""
     events, page = tmp_path / "run.jsonl", tmp_path / "run.html"
     with Running("padding", sound=True) as server:
-        command = [WICKGUARD, "probe", f"{server.url}/v1/embeddings", "--jsonl", events, "--html", page]
+        # What a shell starts in the background ignores interrupts, and so would all that these tests start.
+        heeding = ["env", "--default-signal=INT", WICKGUARD]
+        command = [*heeding, "probe", f"{server.url}/v1/embeddings", "--jsonl", events, "--html", page]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        assert server.settle(lambda: events.exists() and '"sampled"' in events.read_text(), 30)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == UNFINISHED
+        try:
+            assert server.settle(lambda: events.exists() and '"sampled"' in events.read_text(), 30)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == UNFINISHED
+        finally:
+            process.kill()
+            process.wait()
     told = [json.loads(line) for line in events.read_text().splitlines()]
     assert told[-1]["event"] == "ended"
     assert told[-1]["reason"] == "interrupted"
