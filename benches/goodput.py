@@ -15,7 +15,7 @@ import json
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 
-from benches.load import AttackTally, Sample, attacker, good_tenant, request_bytes
+from benches.load import AttackTally, Sample, attacker, good_tenant, request_bytes, told
 from benches.report import Report
 from benches.server import bench_server
 
@@ -130,10 +130,6 @@ def summarise(kind: str, runs: list[tuple[list[Sample], dict[int, int]]]) -> tup
     p50 = {name: [quantile_ms(samples, *span, 0.5) for samples, _ in runs] for name, span in spans.items()}
     p99 = {name: [quantile_ms(samples, *span, 0.99) for samples, _ in runs] for name, span in spans.items()}
     ratios = [attack / calm for attack, calm in zip(p99["attack"], p99["calm"], strict=True)]
-    answers: dict[int, int] = {}
-    for _, tally in runs:
-        for status, count in tally.items():
-            answers[status] = answers.get(status, 0) + count
 
     def share(values: list[float]) -> str:
         return f"{statistics.median(values):.1%} ({min(values):.1%})"
@@ -144,7 +140,7 @@ def summarise(kind: str, runs: list[tuple[list[Sample], dict[int, int]]]) -> tup
     return (
         kind, share(good["calm"]), share(good["attack"]), share(soon), share(good["after"]), high(p50["calm"], " ms"),
         high(p50["attack"], " ms"), high(p99["calm"], " ms"), high(p99["attack"], " ms"), high(ratios, "x"),
-        ", ".join(f"{count} x {status}" for status, count in sorted(answers.items())),
+        told(tally for _, tally in runs),
     )  # fmt: skip
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -32,6 +34,12 @@ class AttackTally:
     def count(self, status: int) -> None:
         """Add one."""
         self.answers[status] = self.answers.get(status, 0) + 1
+
+
+def told(tallies: Iterable[dict[int, int]]) -> str:
+    """Answers by status of all runs together, for a table."""
+    answers = sum((Counter(tally) for tally in tallies), Counter[int]())
+    return ", ".join(f"{count} x {status}" for status, count in sorted(answers.items()))
 
 
 def request_bytes(path: str, body: bytes, key: str | None, host: str = "127.0.0.1") -> bytes:

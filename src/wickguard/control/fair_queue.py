@@ -65,13 +65,13 @@ class _Order:
 
     __slots__ = ("backlog_s", "removed", "waiting")
 
-    def __len__(self) -> int:
-        return len(self.waiting) - self.removed
-
     def __init__(self) -> None:
         self.waiting: list[tuple[float, int, str]] = []
         self.backlog_s = 0.0
         self.removed = 0
+
+    def __len__(self) -> int:
+        return len(self.waiting) - self.removed
 
 
 class _Tenant:
@@ -189,9 +189,8 @@ class FairQueue:
         ticket = self._tickets.get(ticket_id)
         if ticket is None:
             return False
-        tenant = self._tenants[ticket.tenant]
         self._drop(ticket)
-        self._leave(tenant)
+        self._leave(self._tenants[ticket.tenant])
         return True
 
     def settle(self, ticket: Ticket, actual_s: float) -> None:

@@ -75,6 +75,11 @@ class Level(msgspec.Struct, frozen=True, gc=False):
     credit: float | None = None
     newcomers: bool = False
 
+    @property
+    def own(self) -> bool:
+        """Whether it is the caller's own, in compute-seconds: its tenant's, its key's."""
+        return self.currency is Currency.COMPUTE_S and self.scope in (Scope.TENANT, Scope.KEY)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

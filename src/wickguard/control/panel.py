@@ -58,7 +58,9 @@ class Subject:
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """A call may go on. trial: in a worker that nobody would miss. To be reported exactly once."""
+    """A call may go on. keys: of its breakers, which `passes` are of. trial: in a worker that nobody would miss. To be
+    reported exactly once.
+    """
 
     subject: Subject
     keys: tuple[_Key, ...]

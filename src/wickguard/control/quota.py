@@ -236,7 +236,7 @@ class Quota:
         Wider levels are not charged: who is refused all day must not use up what its neighbours share. A stranger without
         an account is not charged: refusals of made-up identities would fill the sketch that real strangers share.
         """
-        own = next((level for level in reversed(levels) if _own(level)), None)
+        own = next((level for level in reversed(levels) if level.own), None)
         if own is None or (own.credit is not None and own.name not in self._roll):
             return 0.0
         return self._account(now, own).charge(now, own.limit, grains(self._settings.refusal_s))
@@ -290,6 +290,7 @@ class Quota:
             if level.newcomers:
                 newcomers = True
             elif level.scope is Scope.TENANT and level.currency is Currency.COMPUTE_S:
+                # As `_judged`, without a call for every level of every decision.
                 own = account
         # Only tenants' accounts are ever multiplied.
         factor = own.multiplier if own is not None else 1.0
@@ -353,10 +354,6 @@ class Quota:
 def _count(currency: Currency, tokens: int) -> float:
     """What a call is in a currency that is not compute-seconds."""
     return float(tokens) if currency is Currency.TOKENS else 1.0
-
-
-def _own(level: Level) -> bool:
-    return level.currency is Currency.COMPUTE_S and level.scope in (Scope.TENANT, Scope.KEY)
 
 
 def _judged(level: Level) -> bool:

@@ -11,12 +11,11 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from wickguard.control.ladder import Climber, Currency, Ladder, Level, Plan, Scope, Trust
+from wickguard.control.ladder import Climber, Ladder, Level, Plan, Trust
 from wickguard.records import Caller, Pool
 
 # All callers without a key are one witness: addresses cost nothing.
 ANYBODY = "anybody"
-_OWN = (Scope.TENANT, Scope.KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,7 @@ class Standing:
     own: tuple[Level, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        own = [one for one in self.levels if one.scope in _OWN and one.currency is Currency.COMPUTE_S]
-        object.__setattr__(self, "own", tuple(own))
+        object.__setattr__(self, "own", tuple(one for one in self.levels if one.own))
 
 
 class Standings:

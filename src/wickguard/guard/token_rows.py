@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Mapping
 
 from wickguard.dialect.oip import Tensor
-from wickguard.modality import tensor
+from wickguard.modality import tensor, text
 from wickguard.rejection import Reason, Rejection
 
 _ONE = (1).to_bytes(8, "little")
@@ -72,12 +72,7 @@ def whole(inputs: Mapping[str, Tensor], vocab: int) -> bytes | Rejection:
     least, most = min(values), max(values)
     if least < 0:
         return _negative(least)
-    if most >= vocab:
-        return Rejection(
-            Reason.OUT_OF_ENVELOPE, "a token id is outside the vocabulary", "input_ids", limit=vocab - 1, seen=most,
-            unit="as token id",
-        )  # fmt: skip
-    return ids.data
+    return text.unknown_token(int(most), vocab, "input_ids") if most >= vocab else ids.data
 
 
 def wrong_shape(name: str, seen: tuple[int, ...], wanted: tuple[int, ...]) -> Rejection:

@@ -196,9 +196,5 @@ def _check_ids(ids: Sequence[int], limit: text.TokenBound) -> Rejection | None:
         return Rejection(Reason.OUT_OF_ENVELOPE, "the prompt is empty", "prompt", limit=1, seen=0, unit="tokens")
     if len(ids) >= limit.max_tokens:
         return text.too_many_tokens(len(ids), limit.max_tokens - 1, "prompt")
-    if max(ids) >= limit.vocab:
-        return Rejection(
-            Reason.OUT_OF_ENVELOPE, "a token id is outside the vocabulary", "prompt", limit=limit.vocab - 1,
-            seen=max(ids), unit="as token id",
-        )  # fmt: skip
-    return None
+    highest = max(ids)
+    return text.unknown_token(highest, limit.vocab, "prompt") if highest >= limit.vocab else None

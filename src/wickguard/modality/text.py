@@ -264,6 +264,14 @@ def too_many_tokens(seen: int, most: int, field: str) -> Rejection:
     )  # fmt: skip
 
 
+def unknown_token(seen: int, vocab: int, field: str) -> Rejection:
+    """The refusal of token ids of which the highest is outside the vocabulary."""
+    return Rejection(
+        Reason.OUT_OF_ENVELOPE, "a token id is outside the vocabulary", field, limit=vocab - 1, seen=seen,
+        unit="as token id",
+    )  # fmt: skip
+
+
 def _check_text(text: str, settings: TextSettings) -> tuple[str, int, int, str] | None:
     # A character is at least one byte: the cheap test first, the exact one only when it could matter.
     size = len(text) if len(text) > settings.max_text_bytes else len(text.encode())

@@ -1,7 +1,7 @@
 """Generate: a prompt in, the text that follows out, whole or in pieces.
 
-Decides how often pieces are handed on: a piece wakes the front and the caller, so several tokens go together when they come
-fast. Promises that no piece ends within a character. It must not know HTTP, dialects or limits.
+Decides which of a writing model's jobs this is: one text, several that are written together, or raw logits. It must not know
+HTTP, dialects or limits.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Generator
 import msgspec
 import wickguard_engine as engine
 
-from wickguard import clock
 from wickguard.backend import GenerateBatch, GeneratePayload, LogitsPayload, WriterShape
 from wickguard.workers.tasks import generate_batch, logits
-from wickguard.workers.tasks.session import PIECE_EVERY_S, begin, result
+from wickguard.workers.tasks.session import Written, begin
 
 _JOB = msgspec.msgpack.Decoder(GeneratePayload | GenerateBatch | LogitsPayload)
 
@@ -39,24 +38,19 @@ def run(model: engine.Generator, payload: bytes) -> bytes | Generator[bytes, Non
 
 
 def _whole(session: engine.Session) -> bytes:
-    text: list[str] = []
+    written = Written(in_pieces=False)
     while True:
         step = session.step()
-        text.append(step.text)
+        written.take(step)
         if step.finish is not None:
-            return msgspec.msgpack.encode(result(session, "".join(text), step.finish))
+            return msgspec.msgpack.encode(written.result(session, step.finish))
 
 
 def _write(session: engine.Session) -> Generator[bytes, None, bytes]:
-    held: list[str] = []
-    next_at = clock.now()
+    written = Written(in_pieces=True)
     while True:
         step = session.step()
-        if step.text:
-            held.append(step.text)
-        if held and (step.finish is not None or clock.now() >= next_at):
-            yield "".join(held).encode()
-            held.clear()
-            next_at = clock.now() + PIECE_EVERY_S
+        if piece := written.take(step):
+            yield piece
         if step.finish is not None:
-            return msgspec.msgpack.encode(result(session, "", step.finish))
+            return msgspec.msgpack.encode(written.result(session, step.finish))

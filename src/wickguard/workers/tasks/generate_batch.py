@@ -14,21 +14,20 @@ from collections.abc import Generator, Sequence
 import msgspec
 import wickguard_engine as engine
 
-from wickguard import clock
 from wickguard.backend import GenerateBatch, GenerateBatchResult, GeneratePayload, GenerateResult, Refusal
 from wickguard.workers.loader import Refused
-from wickguard.workers.tasks.session import PIECE_EVERY_S, begin, result
+from wickguard.workers.tasks.session import Written, begin
 
 
 class _Member:
-    """One call. held: text that was not handed on. own_s: CPU-seconds that it used while no other member was served."""
+    """One call. own_s: CPU-seconds that it used while no other member was served."""
 
-    __slots__ = ("ended", "held", "index", "job", "next_at", "own_s", "refusal", "session")
+    __slots__ = ("ended", "index", "job", "own_s", "refusal", "session", "written")
 
     def __init__(self, index: int, job: GeneratePayload) -> None:
         self.index, self.job = index, job
-        self.held: list[str] = []
-        self.next_at = self.own_s = 0.0
+        self.written = Written(in_pieces=job.stream)
+        self.own_s = 0.0
         self.session: engine.Session | None = None
         self.refusal: Refusal | None = None
         self.ended: GenerateResult | None = None
@@ -46,16 +45,10 @@ class _Member:
 
     def take(self, step: engine.Step) -> bytes:
         """A step of it; the piece that is to be handed on now, empty if none is."""
-        if step.text:
-            self.held.append(step.text)
-        piece = b""
-        if self.job.stream and self.held and (step.finish is not None or clock.now() >= self.next_at):
-            piece = bytes([self.index]) + "".join(self.held).encode()
-            self.held.clear()
-            self.next_at = clock.now() + PIECE_EVERY_S
+        piece = self.written.take(step)
         if step.finish is not None and self.session is not None:
-            self.ended = result(self.session, "".join(self.held), step.finish)
-        return piece
+            self.ended = self.written.result(self.session, step.finish)
+        return bytes([self.index]) + piece if piece else b""
 
     def read_bytes(self, weight_bytes: int, token_bytes: int) -> float:
         """What its steps after the first would read alone."""

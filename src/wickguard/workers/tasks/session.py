@@ -1,15 +1,18 @@
-"""Session: from a job that asks for text to a session of the engine, and from its end to a result.
+"""Session: from a job that asks for text to a session of the engine, and from what it writes to pieces and a result.
 
-Promises that a prompt which turns out longer than was reserved for is refused before anything is computed. It must not know
-HTTP, dialects or limits, nor who steps.
+Decides how often pieces are handed on: a piece wakes the front and the caller, so several tokens go together when they come
+fast. Promises that a prompt which turns out longer than was reserved for is refused before anything is computed, and that no
+piece ends within a character. It must not know HTTP, dialects or limits, nor who steps.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import wickguard_engine as engine
 
+from wickguard import clock
 from wickguard.backend import GeneratePayload, GenerateResult
 from wickguard.workers.loader import Refused
 
@@ -48,9 +51,29 @@ def begin(model: engine.Generator, job: GeneratePayload, *, in_batch: bool = Fal
     )
 
 
-def result(session: engine.Session, text: str, finish: Any) -> GenerateResult:
-    """What a session that has ended is to its caller."""
-    return GenerateResult(text, finish, (session.prompt_tokens, session.completion_tokens))
+class Written:
+    """What a session writes: handed on in pieces when its caller wants them, else held to the end."""
+
+    def __init__(self, *, in_pieces: bool) -> None:
+        self._in_pieces = in_pieces
+        self._held: list[str] = []
+        self._next_at = -math.inf
+
+    def take(self, step: engine.Step) -> bytes:
+        """One more step; the piece that is to be handed on now, empty if none is."""
+        if step.text:
+            self._held.append(step.text)
+        due = self._in_pieces and (step.finish is not None or clock.now() >= self._next_at)
+        if not (due and self._held):
+            return b""
+        piece = "".join(self._held).encode()
+        self._held.clear()
+        self._next_at = clock.now() + PIECE_EVERY_S
+        return piece
+
+    def result(self, session: engine.Session, finish: Any) -> GenerateResult:
+        """What a session that has ended is to its caller, with the text that was not handed on."""
+        return GenerateResult("".join(self._held), finish, (session.prompt_tokens, session.completion_tokens))
 
 
 def _prompt(model: engine.Generator, job: GeneratePayload) -> tuple[str, list[int]]:
