@@ -12,7 +12,8 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from tests.e2e.server import MODEL, Server
@@ -79,6 +80,12 @@ class Target:
     def post(self, body: bytes, *headers: str, path: str = "/v1/embeddings") -> Reply:
         """Send one request."""
         return self.talk(self.request(body, *headers, path=path))
+
+
+def at_once(count: int, ask: Callable[[], Reply]) -> list[Reply]:
+    """So many callers ask at the same time; their replies."""
+    with ThreadPoolExecutor(count) as callers:
+        return [asked.result() for asked in [callers.submit(ask) for _ in range(count)]]
 
 
 def converse(connection: socket.socket, data: bytes, wait_s: float = 0.1) -> Reply:

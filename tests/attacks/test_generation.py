@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 from tests.attacks.conftest import POLICY
-from tests.attacks.harness import Reply, Target, siege
+from tests.attacks.harness import Reply, Target, at_once, siege
 from tests.e2e.server import MODEL, Server, add_key
 
 from wickguard.units import KIB, MIB
@@ -172,17 +171,7 @@ def test_g06_special_tokens_are_text_when_a_caller_spells_them(writer: Target) -
 def test_g07_longest_answers_cost_what_they_are_priced_at_when_many_are_asked_for(writer: Target) -> None:
     """Eight answers of a thousand tokens: charged, bounded, and the neighbour is served meanwhile."""
     with siege(writer, cpu_s=8.0, front_bytes=8 * MIB):
-        replies: list[Reply] = []
-        threads = [
-            threading.Thread(
-                target=lambda: replies.append(post(writer, text("x", max_tokens=1000, temperature=2), TEXT))
-            )
-            for _ in range(8)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        replies = at_once(8, lambda: post(writer, text("x", max_tokens=1000, temperature=2), TEXT))
     assert {reply.status for reply in replies} <= {200, 429, 503}
     assert any(reply.status == 200 for reply in replies)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import threading
 import time
 
 import pytest
-from tests.attacks.harness import Reply, Target, siege
+from tests.attacks.harness import Reply, Target, at_once, siege
 from tests.e2e.server import MODEL
 
 from wickguard.units import MIB
@@ -165,18 +164,9 @@ def test_ids_for_a_writer_are_refused_when_they_are_not_what_it_takes(gallery: T
 def test_r06_largest_answers_are_paid_for_when_many_are_asked_for(gallery: Target) -> None:
     """Six at once of four mebibytes each: answered, or told to come back, and the neighbour is served meanwhile."""
     described = row(1024, shape=[2, 512]) | {"parameters": {"binary_data_output": True}}
-    replies: list[Reply] = []
-
-    def ask() -> None:
-        replies.append(infer(gallery, WRITER, described, bytes(8 * 1024)))
-
     # Two of them may be unread at once, and each exists a few times while it is put together.
     with siege(gallery, cpu_s=6.0, front_bytes=2 * 4 * 8 * MIB):
-        threads = [threading.Thread(target=ask) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        replies = at_once(6, lambda: infer(gallery, WRITER, described, bytes(8 * 1024)))
     assert {reply.status for reply in replies} <= {200, 429, 503}
     assert any(reply.status == 200 for reply in replies)
     assert gallery.server.metric("wickguard_reserved_bytes") == 0
