@@ -1,14 +1,17 @@
 """Pricing: how near prices come to what calls cost, how many calls cost more than was reserved, and whether any is killed.
 
-The demo model is calibrated as at its first start; then two fresh samples of 2,000 calls run in the real cage, each under the
+The demo model is calibrated as at its first start; then fresh samples of 2,000 calls run in the real cage, each under the
 grant that its price gives, two at a time. The first is made like the calibration's own calls, with another seed: what the
-method promises. The second are excerpts found on this machine that nobody made for it: what it is worth.
+method promises. A calibration is a sample too, and the machine is another one a minute later: all that is done several times,
+or one run's luck would be the result. The last sample are excerpts found on this machine that nobody made for it: what a
+calibration is worth.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import itertools
 import math
 import random
@@ -187,32 +190,48 @@ def speed_of_prices(report: Report, bench: Bench, corpus: Corpus) -> None:
     report.table("What a price costs: features measured and priced", ("call", "median", "p99"), rows)
 
 
-async def measure_all(report: Report, seconds: float) -> None:
-    """Calibrate, then run both samples."""
-    source, corpus = demo_models()[0], Corpus()
+async def calibrated(report: Report, pool: WorkerPool, policy: Policy, number: int) -> tuple[Bench, list[Seen]]:
+    """Calibrate anew, and run a fresh sample of the calibration's own kind."""
+    source = demo_models()[0]
+    begin, spent = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        policy = Policy(calibration=CalibrationSettings(seconds=seconds, cost_dir=folder))
-        pool = WorkerPool([ZygoteSpec(name=source.name, path=str(source.path))], policy.workers)
-        await pool.start()
-        try:
-            begin, spent = time.perf_counter(), time.process_time()
-            prices = await find_prices(pool, [source], policy)
-            took, cpu = time.perf_counter() - begin, time.process_time() - spent
-            spec = pool.models[source.name]
-            report.note(
-                f"Calibrated in {took:.0f} s ({cpu:.1f} CPU-seconds of the front): {prices.notes[0].partition(';')[0]}."
-            )
-            bench = Bench(pool, policy, prices, spec)
-            speed = await calibrate.measure_speed(pool, spec)
-            fresh = await bench.run(made(spec, policy, speed))
-            quality(report, "Fresh calls of the calibration's own kind (goals: 95 +- 1 %, 0.10, none killed)", fresh)
-            excerpts = await bench.run(found(corpus, spec))
-            quality(report, "Excerpts found on this machine (same goals)", excerpts)
-            if corpus.missing:
-                report.note(f"Not on this machine: {', '.join(corpus.missing)}.")
-            speed_of_prices(report, bench, corpus)
-        finally:
-            await pool.close()
+        calibration = dataclasses.replace(
+            policy.calibration, cost_dir=folder, seed=policy.calibration.seed + 2 * number
+        )
+        policy = dataclasses.replace(policy, calibration=calibration)
+        prices = await find_prices(pool, [source], policy)
+    took, cpu = time.perf_counter() - begin, time.process_time() - spent
+    spec = pool.models[source.name]
+    report.note(
+        f"Calibrated in {took:.0f} s ({cpu:.1f} CPU-seconds of the front): {prices.notes[0].partition(';')[0]}."
+    )
+    bench = Bench(pool, policy, prices, spec)
+    speed = await calibrate.measure_speed(pool, spec)
+    return bench, await bench.run(made(spec, policy, speed))
+
+
+async def measure_all(report: Report, seconds: float, times: int) -> None:
+    """Calibrate and run fresh samples, some times; then excerpts."""
+    source, corpus = demo_models()[0], Corpus()
+    policy = Policy(calibration=CalibrationSettings(seconds=seconds))
+    pool = WorkerPool([ZygoteSpec(name=source.name, path=str(source.path))], policy.workers)
+    await pool.start()
+    try:
+        fresh, by_calibration = list[Seen](), list[Seen]()
+        for number in range(times):
+            bench, seen = await calibrated(report, pool, policy, number)
+            fresh += seen
+            by_calibration += [dataclasses.replace(one, source=f"calibration {number + 1}") for one in seen]
+        goals = "(goals: 95 +- 1 %, 0.10, none killed)"
+        quality(report, f"Fresh calls of the calibrations' own kind {goals}", by_calibration)
+        quality(report, "The same calls by what they hold", fresh)
+        excerpts = await bench.run(found(corpus, pool.models[source.name]))
+        quality(report, "Excerpts found on this machine, by the last of the calibrations (same goals)", excerpts)
+        if corpus.missing:
+            report.note(f"Not on this machine: {', '.join(corpus.missing)}.")
+        speed_of_prices(report, bench, corpus)
+    finally:
+        await pool.close()
 
 
 def main() -> None:
@@ -220,9 +239,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="write benches/results/pricing.md")
     parser.add_argument("--seconds", type=float, default=CalibrationSettings().seconds, help="for the calibration")
+    parser.add_argument("--times", type=int, default=3, help="calibrations, each with a sample of its own")
     options = parser.parse_args()
     report = Report("pricing", "How near prices come to costs")
-    asyncio.run(measure_all(report, options.seconds))
+    asyncio.run(measure_all(report, options.seconds, options.times))
     if options.write:
         report.write()
 

@@ -20,8 +20,8 @@ from benches.siege.verdict import Verdict, judge
 
 TITLE = "The siege: attacks A1 to A12 against the running server"
 COLUMNS = (
-    "attack", "kept", "target", *(kind.name for kind in KINDS), "after", "p99 calm", "p99 attack", "Jain", "worst tenant",
-    "wasted", "attackers", "others",
+    "attack", "kept", "target", *(kind.name for kind in KINDS), "after", "p99 calm", "p99 attack", "in deadline", "Jain",
+    "worst tenant", "wasted", "attackers", "others",
 )  # fmt: skip
 # Attacks of addresses with a history that no good address has either: among addresses they are A5 once more.
 ONLY_KEYS = ("a7", "a11")
@@ -50,20 +50,22 @@ def main() -> None:
     wanted = [one for one in ATTACKS if not options.attacks or one.code in options.attacks.split(",")]
     report = Report("siege", TITLE)
     report.note(EXPLAINED)
-    verdicts: list[Verdict] = []
+    found: list[tuple[Attack, str, Verdict]] = []
     with tempfile.TemporaryDirectory() as costs:
         # A directory of our own: what was measured for other builds does not hold here.
         policy = f'[calibration]\ncost_dir = "{costs}"\n' + ("[price]\ncalibrate = false\n" if options.analytic else "")
         for mode in options.modes.split(","):
-            verdicts += besiege(report, mode, wanted, options.seeds, policy)
-    conclude(report, verdicts)
+            found += besiege(report, mode, wanted, options.seeds, policy)
+    conclude(report, found)
     if options.write:
         report.write()
 
 
-def besiege(report: Report, mode: str, wanted: Sequence[Attack], seeds: int, policy: str) -> list[Verdict]:
+def besiege(
+    report: Report, mode: str, wanted: Sequence[Attack], seeds: int, policy: str
+) -> list[tuple[Attack, str, Verdict]]:
     """One table."""
-    rows, found, fates = [], list[Verdict](), list[str]()
+    rows, found, fates = [], list[tuple[Attack, str, Verdict]](), list[str]()
     for attack in wanted:
         if attack.code in (ONLY_ADDRESSES if mode == "keys" else ONLY_KEYS):
             continue
@@ -83,7 +85,7 @@ def besiege(report: Report, mode: str, wanted: Sequence[Attack], seeds: int, pol
                 f"{evidence.cpu_s['good']:.1f}, attackers' clients {evidence.cpu_s['attack']:.1f}"
             )
         rows.append(_row(attack, verdicts, mode))
-        found += verdicts
+        found += [(attack, mode, verdict) for verdict in verdicts]
     report.table(f"good tenants by {mode}, {seeds} seeds (mean)", COLUMNS, rows)
     report.note(
         "Answers to attackers by status, how their calls ended, what good tenants were told:\n\n- " + "\n- ".join(fates)
@@ -91,15 +93,27 @@ def besiege(report: Report, mode: str, wanted: Sequence[Attack], seeds: int, pol
     return found
 
 
-def conclude(report: Report, verdicts: Sequence[Verdict]) -> None:
+def conclude(report: Report, found: Sequence[tuple[Attack, str, Verdict]]) -> None:
     """What is counted over all scenes."""
-    timely, let_in = (sum(one.in_deadline[index] for one in verdicts) for index in (0, 1))
+    verdicts = [verdict for _, _, verdict in found]
+    promised = [verdict for attack, mode, verdict in found if _promised(attack, mode)]
     refused, calm = (sum(one.calm_refused[index] for one in verdicts) for index in (0, 1))
     report.note(
-        f"Over all {len(verdicts)} scenes: {timely / max(1, let_in):.2%} of {let_in} good calls that were let in were answered "
-        f"in their deadline (target 99.9 %); {refused / max(1, calm):.2%} of {calm} good requests in calm got no 200 "
-        f"(target 1 %); {sum(one.false_kills for one in verdicts)} good calls were stopped by their own grant (target 0)."
+        f"Over all {len(verdicts)} scenes: of good calls that were let in {_timely(verdicts)} were answered in their deadline "
+        f"(target 99.9 %; in scenes with a target {_timely(promised)}); {refused / max(1, calm):.2%} of {calm} good requests "
+        f"in calm got no 200 (target 1 %); {sum(one.false_kills for one in verdicts)} good calls were stopped by their own "
+        "grant (target 0)."
     )
+
+
+def _timely(verdicts: Sequence[Verdict]) -> str:
+    timely, let_in = (sum(one.in_deadline[index] for one in verdicts) for index in (0, 1))
+    return f"{timely} of {let_in}, {timely / max(1, let_in):.2%},"
+
+
+def _promised(attack: Attack, mode: str) -> bool:
+    """Addresses that are many can't be told from good addresses without a record: no promise is made there."""
+    return not attack.many or mode == "keys" or attack.history_s > 0
 
 
 def _row(attack: Attack, verdicts: Sequence[Verdict], mode: str) -> tuple[str, ...]:
@@ -107,12 +121,13 @@ def _row(attack: Attack, verdicts: Sequence[Verdict], mode: str) -> tuple[str, .
         return statistics.fmean(getattr(one, pick) for one in verdicts)
 
     kinds = [statistics.fmean(one.kinds.get(kind.name, 1.0) for one in verdicts) for kind in KINDS]
-    # Addresses that are many can't be told from good addresses without a record: no promise is made there.
-    target = "-" if attack.many and mode != "keys" and not attack.history_s else f"{attack.target:.0%}"
+    timely, let_in = (sum(one.in_deadline[index] for one in verdicts) for index in (0, 1))
+    target = f"{attack.target:.0%}" if _promised(attack, mode) else "-"
     return (
         f"{attack.code} {attack.name}", f"{mean('kept'):.1%}", target, *(f"{kind:.1%}" for kind in kinds),
-        f"{mean('after'):.1%}", f"{mean('p99_calm_s') * 1e3:.0f} ms", f"{mean('p99_s') * 1e3:.0f} ms", f"{mean('jain'):.3f}",
-        f"{mean('worst'):.1%}", f"{mean('wasted_s'):.1f} s", f"{mean('attackers'):.0%}",
+        f"{mean('after'):.1%}", f"{mean('p99_calm_s') * 1e3:.0f} ms", f"{mean('p99_s') * 1e3:.0f} ms",
+        f"{timely / max(1, let_in):.2%}", f"{mean('jain'):.3f}", f"{mean('worst'):.1%}",
+        f"{mean('wasted_s'):.1f} s", f"{mean('attackers'):.0%}",
         f"{mean('others_s') / ATTACK_S:.1f} of {CORES}",
     )  # fmt: skip
 

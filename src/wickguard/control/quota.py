@@ -34,6 +34,9 @@ from wickguard.control.ladder import Currency, Level, Scope
 from wickguard.control.roll import Account, Roll, RollSettings
 from wickguard.errors import ConfigError, WickguardError
 
+# Asked for at every level of every decision, and a member costs far more to find in its enumeration than here.
+_COMPUTE_S, _TENANT = Currency.COMPUTE_S, Scope.TENANT
+
 
 @dataclass(frozen=True, slots=True)
 class QuotaSettings:
@@ -171,7 +174,7 @@ class Quota:
             account.take(amount)
             if level.credit is not None:
                 self._roll.reserved(now, level.name, account, amount)
-            if level.currency is Currency.COMPUTE_S:
+            if level.currency is _COMPUTE_S:
                 price = amount
         lease = Lease(
             lease_id, price, expires_at, tuple([_Hold(level, account, amount) for level, account, amount in wanted])
@@ -194,7 +197,7 @@ class Quota:
         charged = self._charged_s(lease, usage)
         for hold in lease.holds:
             currency = hold.level.currency
-            if currency is Currency.COMPUTE_S:
+            if currency is _COMPUTE_S:
                 self._settle(now, hold, charged)
             else:
                 # A call that has ended is none at once.
@@ -289,7 +292,7 @@ class Quota:
             accounts.append((level, account))
             if level.newcomers:
                 newcomers = True
-            elif level.scope is Scope.TENANT and level.currency is Currency.COMPUTE_S:
+            elif level.scope is _TENANT and level.currency is _COMPUTE_S:
                 # As `_judged`, without a call for every level of every decision.
                 own = account
         # Only tenants' accounts are ever multiplied.
@@ -299,10 +302,10 @@ class Quota:
         price = grains(demand.price_s)
         if factor > 1:
             # Never above what fits an empty bucket: whoever could not call any more could not make good either.
-            least = min(level.limit.depth for level in levels if level.currency is Currency.COMPUTE_S)
+            least = min(level.limit.depth for level in levels if level.currency is _COMPUTE_S)
             price = max(price, grains(min(demand.price_s * factor, least - GRAIN)))
         return [
-            (level, account, price if level.currency is Currency.COMPUTE_S else _count(level.currency, demand.tokens))
+            (level, account, price if level.currency is _COMPUTE_S else _count(level.currency, demand.tokens))
             for level, account in accounts
         ]
 
@@ -314,6 +317,9 @@ class Quota:
         worst: Shortfall | None = None
         for level, account, amount in wanted:
             limit = level.limit
+            if account.level + account.reserved + amount <= limit.depth:
+                # It fits even if nothing has leaked since, as nearly always: no need to ask when.
+                continue
             wait = account.wait_s(now, limit, amount)
             if wait == 0:
                 continue
@@ -357,4 +363,4 @@ def _count(currency: Currency, tokens: int) -> float:
 
 
 def _judged(level: Level) -> bool:
-    return level.scope is Scope.TENANT and level.currency is Currency.COMPUTE_S
+    return level.scope is _TENANT and level.currency is _COMPUTE_S

@@ -81,10 +81,9 @@ class EdgeSettings:
         """Of a body that is a picture."""
         return self.max_picture_bytes or max(self.max_body_bytes, self.max_bytes_per_caller // 2)
 
-    def most_bytes(self, head: Head) -> int:
-        """Of the body behind this head, whose media type its route takes."""
-        picture = media_of(head).startswith(b"image/")
-        return self.picture_bytes if picture else self.max_body_bytes
+    def most_bytes(self, media: bytes) -> int:
+        """Of a body of this media type, which its route takes."""
+        return self.picture_bytes if media.startswith(b"image/") else self.max_body_bytes
 
 
 class InFlight:
@@ -152,13 +151,11 @@ class InFlight:
 
 def find_route(head: Head, settings: EdgeSettings) -> Route | Rejection:
     """The route of a head that is acceptable so far; checks that hold for every route."""
-    size = 4 * len(head.headers)
-    for name, value in head.headers:
-        size += len(name) + len(value)
-    if len(head.headers) > settings.max_headers or size > settings.max_head_bytes:
+    if head.fields > settings.max_headers or head.size_bytes > settings.max_head_bytes:
         return Rejection(
-            Reason.HEADERS_TOO_LARGE, "too many or too large headers", limit=settings.max_head_bytes, seen=size,
-            unit="bytes", accepted=f"{settings.max_headers} headers, {settings.max_head_bytes} bytes",
+            Reason.HEADERS_TOO_LARGE, "too many or too large headers", limit=settings.max_head_bytes,
+            seen=head.size_bytes, unit="bytes",
+            accepted=f"{settings.max_headers} headers, {settings.max_head_bytes} bytes",
         )  # fmt: skip
     target = len(head.path) + len(head.query)
     if target > settings.max_target_bytes:
@@ -178,24 +175,21 @@ def find_route(head: Head, settings: EdgeSettings) -> Route | Rejection:
 
 def screen(head: Head, route: Route, settings: EdgeSettings) -> Rejection | None:
     """Checks on the head of an inference request, before a byte of its body is read."""
-    if any(value.lower() != _CONTINUE for value in head.values(b"expect")):
-        return Rejection(Reason.EXPECTATION_FAILED, "", "Expect", accepted="100-continue")
-    if any(value.strip().lower() != b"identity" for value in head.values(b"content-encoding")):
-        return Rejection(
-            Reason.UNSUPPORTED_ENCODING, "send the body uncompressed", "Content-Encoding", accepted="identity"
-        )
+    for value in head.values(b"expect"):
+        if value.lower() != _CONTINUE:
+            return Rejection(Reason.EXPECTATION_FAILED, "", "Expect", accepted="100-continue")
+    for value in head.values(b"content-encoding"):
+        if value.strip().lower() != b"identity":
+            return Rejection(
+                Reason.UNSUPPORTED_ENCODING, "send the body uncompressed", "Content-Encoding", accepted="identity"
+            )
     if head.one(b"range") is not None:
         return Rejection(Reason.UNSUPPORTED_FIELD, "ranges make no sense here", "Range", accepted="no Range header")
-    media = [value.split(b";")[0].strip().lower() for value in head.values(b"content-type")]
-    if len(media) > 1 or (media or [NO_MEDIA])[0] not in route.media:
+    media = head.media
+    if media not in route.media or len(head.values(b"content-type")) > 1:
         accepted = b", ".join(name for name in route.media if name != NO_MEDIA).decode()
         return Rejection(Reason.UNSUPPORTED_MEDIA_TYPE, "", "Content-Type", accepted=accepted)
-    return _check_length(head, settings.most_bytes(head))
-
-
-def media_of(head: Head) -> bytes:
-    """The media type of the body, without its parameters; empty when it is not said."""
-    return (head.one(b"content-type") or b"").split(b";")[0].strip().lower()
+    return _check_length(head, settings.most_bytes(media))
 
 
 def _check_length(head: Head, most_bytes: int) -> Rejection | None:

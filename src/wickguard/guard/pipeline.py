@@ -30,7 +30,7 @@ from wickguard import clock
 from wickguard.backend import Backend
 from wickguard.guard.admit import Admission, Allowance, Prospect
 from wickguard.guard.decode import Decoder
-from wickguard.guard.edge import JSON_LENGTH_HEADER, BodyReader, EdgeSettings, InFlight, find_deadline, media_of, screen
+from wickguard.guard.edge import JSON_LENGTH_HEADER, BodyReader, EdgeSettings, InFlight, find_deadline, screen
 from wickguard.guard.execute import execute
 from wickguard.guard.head import Head, Receive
 from wickguard.guard.identity import Identity
@@ -159,17 +159,17 @@ class Pipeline:
         refusal = stages.flight.open(caller.tenant)
         if refusal is not None:
             return refusal
-        reader = BodyReader(stages.edge, stages.flight, caller.tenant, clock.now, stages.edge.most_bytes(head))
+        media = head.media
+        reader = BodyReader(stages.edge, stages.flight, caller.tenant, clock.now, stages.edge.most_bytes(media))
         try:
             body = await reader.read(receive, due)
             journey.body_bytes = reader.held
             if isinstance(body, Rejection):
                 return body
-            media = media_of(head).decode("latin-1")
-            path = journey.route.path
+            path, kind = journey.route.path, media.decode("latin-1")
             json_bytes = head.one(JSON_LENGTH_HEADER) or b""
             raw = RawRequest(
-                journey.id, path, caller, body, due, journey.started, media, head.query, head.path, json_bytes
+                journey.id, path, caller, body, due, journey.started, kind, head.query, head.path, json_bytes
             )
             return await self._from_body(journey, raw, receive)
         finally:

@@ -245,7 +245,7 @@ def test_body_may_be_larger_when_it_is_a_picture(path: str, media: bytes, most: 
 
     def refused(size: int) -> Rejection | None:
         found = head((b"content-type", media), (b"content-length", b"%d" % size))
-        assert settings.most_bytes(found) == most
+        assert settings.most_bytes(found.media) == most
         return screen(found, ROUTES[path], settings)
 
     assert refused(most) is None
