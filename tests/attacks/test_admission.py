@@ -20,9 +20,20 @@ from benches.siege.model import ABORT, SPIN
 from tests.attacks.harness import Reply, Target, converse, siege
 from tests.e2e.server import MODEL, Server, add_key
 
-from wickguard.units import MIB
+from wickguard.units import KIB, MIB
 
-TENANTS = ("attacker", "neighbour", "spender", "poisoner", "tripper", "bystander", "killed", "asker")
+TENANTS = (
+    "attacker",
+    "neighbour",
+    "spender",
+    "poisoner",
+    "tripper",
+    "bystander",
+    "killed",
+    "asker",
+    "sender",
+    "quoter",
+)
 POLICY = """
 [identity]
 anonymous = "always"
@@ -38,6 +49,12 @@ anonymous_rate = 0.0001
 rate = 0.001
 
 [tenants.asker]
+rate = 0.001
+
+[tenants.sender]
+rate = 0.001
+
+[tenants.quoter]
 rate = 0.001
 
 [calibration]
@@ -154,6 +171,27 @@ def test_a_caller_is_refused_on_its_head_when_its_quota_is_used_up(stage: Stage)
             left, reset = allowance(reply)
             assert left <= 5
             assert int(header(reply, "retry-after") or 0) >= reset >= 1
+
+
+@pytest.mark.parametrize(("tenant", "status"), [("sender", 413), ("quoter", 200)])
+def test_large_bodies_are_paid_for_when_nothing_runs_for_them(stage: Stage, tenant: str, status: int) -> None:
+    """Refused once they are read, or quoted: each takes milliseconds of the front, and soon the next is refused unread."""
+    sender, words = stage.of(tenant), "some words " * 5_000
+    if status == 200:
+        large, path = {"route": "/v1/embeddings", "request": {"model": MODEL, "input": [words] * 2}}, "/v1/quote"
+    else:
+        large, path = {"model": MODEL, "input": [words] * 8}, "/v1/embeddings"
+    data = json.dumps(large).encode()
+    with siege(sender, cpu_s=20.0, front_bytes=8 * MIB):
+        left = allowance(spend(sender))[0]
+        first = sender.post(data, path=path)
+        assert first.status == status
+        price = 1 + len(data) / (128 * KIB)
+        assert left - allowance(first)[0] >= price - 1
+        statuses = [sender.post(data, path=path).status for _ in range(int(left / price) + 8)]
+        assert statuses[-1] == 429
+        assert set(statuses) == {status, 429}
+        assert sender.talk(sender.head("content-length: 900000")).status == 429
 
 
 def test_a_request_is_quarantined_when_it_has_ended_two_workers(stage: Stage) -> None:

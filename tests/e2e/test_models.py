@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,7 +134,10 @@ def test_forecast_is_the_same_when_the_seed_is(http: httpx.Client) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
 def test_every_command_that_the_server_prints_works_when_it_is_pasted(server: Server) -> None:
     """One for each kind of input, the picture's with a file that is there."""
-    commands = [line for line in server.log.read_text().splitlines() if line.startswith("curl ")]
+    give_up, commands = time.monotonic() + 10, list[str]()
+    # They are printed once the server is ready, which is a moment after it says so.
+    while len(commands) < 4 and time.monotonic() < give_up:
+        commands = [line for line in server.log.read_text().splitlines() if line.startswith("curl ")]
     assert len(commands) == 4
     for command in commands:
         done = subprocess.run(

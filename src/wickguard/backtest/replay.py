@@ -20,7 +20,7 @@ from wickguard.assembly import Site, build_gate, build_standings
 from wickguard.backtest.recording import Request, counted
 from wickguard.backtest.screen import screen
 from wickguard.control.applicant import Barrier, Denial, Ending
-from wickguard.control.quota import Settlement
+from wickguard.control.quota import Settlement, reading
 from wickguard.control.swarm import Swarm
 from wickguard.deadline import Deadline
 from wickguard.guard.admit import LEAST_S, applicant_of, explain
@@ -195,15 +195,16 @@ class Replay:
     def _close(self, request: Request) -> None:
         self._flight.give_back(request.caller.tenant, request.body_bytes)
         self._flight.close(request.caller.tenant)
+        self._pace(request, self._standing(request.caller), 0.0)
 
     def _deny(self, request: Request, denial: Denial) -> None:
         if denial.barrier is Barrier.GROUP:
             self._swarm.met_cap(self._now, request.caller.tenant)
         self._fates[request.id] = Fate(request, explain(denial).reason)
 
-    def _pace(self, request: Request, standing: Standing) -> None:
+    def _pace(self, request: Request, standing: Standing, times: float = 1.0) -> None:
         if request.caller.tenant != "unknown":
-            self._gate.parts.quota.charge_refusal(self._now, standing.levels)
+            self._gate.parts.quota.charge_refusal(self._now, standing.levels, times + reading(request.body_bytes))
 
     def _standing(self, caller: Caller) -> Standing:
         return self._standings.of(caller, alarmed=self._swarm.alarmed(self._now))

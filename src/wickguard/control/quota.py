@@ -36,13 +36,18 @@ from wickguard.errors import ConfigError, WickguardError
 
 # Asked for at every level of every decision, and a member costs far more to find in its enumeration than here.
 _COMPUTE_S, _TENANT = Currency.COMPUTE_S, Scope.TENANT
+# So many bytes of a body cost the front as much as a refusal, which is charged a millisecond: they come in pieces and are
+# parsed (benches/results/refusals.md: 2 ms for 640 KB; 5 ms as a quote).
+BYTES_PER_REFUSAL = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaSettings:
-    """refusal_s: what a refusal costs whoever was refused. kill_factor, most_factor: a kill multiplies its tenant's prices,
-    up to that. good_factor: what a good call multiplies them by, down to 1. busy_s: when to come back if only the end of a
-    call can help. record_calls, record_s: so many good calls, and known for so long, make a record.
+    """refusal_s: what a refusal costs whoever was refused, and BYTES_PER_REFUSAL of a body whoever sent it.
+
+    kill_factor, most_factor: a kill multiplies its tenant's prices, up to that. good_factor: what a good call multiplies them
+    by, down to 1. busy_s: when to come back if only the end of a call can help. record_calls, record_s: so many good calls, and
+    known for so long, make a record.
     """
 
     refusal_s: float = 0.001
@@ -233,8 +238,10 @@ class Quota:
             heapq.heapify(self._expiries)
         return tuple(ended)
 
-    def charge_refusal(self, now: float, levels: Sequence[Level]) -> float:
+    def charge_refusal(self, now: float, levels: Sequence[Level], times: float = 1.0) -> float:
         """Charge a refused call to the narrowest level that is the caller's own: its key, else its tenant. What was charged.
+
+        times: how many plain refusals it is worth (`reading`).
 
         Wider levels are not charged: who is refused all day must not use up what its neighbours share. A stranger without
         an account is not charged: refusals of made-up identities would fill the sketch that real strangers share.
@@ -242,7 +249,7 @@ class Quota:
         own = next((level for level in reversed(levels) if level.own), None)
         if own is None or (own.credit is not None and own.name not in self._roll):
             return 0.0
-        return self._account(now, own).charge(now, own.limit, grains(self._settings.refusal_s))
+        return self._account(now, own).charge(now, own.limit, grains(times * self._settings.refusal_s))
 
     def available(self, now: float, level: Level) -> tuple[float, float]:
         """What could be asked at `level` now, and the seconds until its bucket is empty if nothing more is asked."""
@@ -355,6 +362,11 @@ class Quota:
             account.answered += 1
             if account.multiplier > 1:
                 account.multiplier = max(1.0, account.multiplier * self._settings.good_factor)
+
+
+def reading(body_bytes: int) -> float:
+    """How many plain refusals it is worth to have read so many bytes."""
+    return body_bytes / BYTES_PER_REFUSAL
 
 
 def _count(currency: Currency, tokens: int) -> float:

@@ -71,7 +71,7 @@ class QuotaPolicy:
     anonymous_share: of all callers without a key together.
     alarmed_share: of the same, and of new tenants, while many identities attack together.
     new_share: of all tenants together whose trust is new.
-    refusal_s: compute-seconds that a refusal costs whoever was refused.
+    refusal_s: compute-seconds that a refusal costs whoever was refused, and a quote whoever asked; and every 128 KiB of a body.
     newcomers_share: a part of anonymous_share, the most that callers without a record use together.
     record_calls: a caller without a key has a record after so many calls that ended well, since the last that was killed.
     record_s: and when it has been known for so long, from its first call on.

@@ -23,7 +23,7 @@ from wickguard.control.fair_queue import Ticket
 from wickguard.control.gate import Gate
 from wickguard.control.ladder import Trust
 from wickguard.control.panel import Subject
-from wickguard.control.quota import Demand, Settlement
+from wickguard.control.quota import Demand, Settlement, reading
 from wickguard.control.swarm import Swarm
 from wickguard.guard.standing import Standing, Standings
 from wickguard.records import Call, Caller, Cost, Grant, Lane, Quote
@@ -169,10 +169,15 @@ class Admission:
         denial = self._gate.glance(now, standing.levels, standing.trust, LEAST_S)
         return self._tell(denial, caller, now) if denial is not None else None
 
-    def pace(self, caller: Caller) -> None:
-        """A request of `caller` was refused before it came here: that is not free either."""
-        now = self._clock()
-        self._gate.parts.quota.charge_refusal(now, self._standing(caller, now).levels)
+    def pace(self, caller: Caller, body_bytes: int, *, charged: bool) -> None:
+        """A request of `caller` is answered, and so much of its body was read: that is not free, whatever became of it.
+
+        charged: for anything but the body.
+        """
+        times = reading(body_bytes) + (not charged)
+        if times:
+            now = self._clock()
+            self._gate.parts.quota.charge_refusal(now, self._standing(caller, now).levels, times)
 
     def surcharge(self, caller: Caller, factor: float) -> None:
         """Raise what `caller` pays: its calls cost more than they look."""

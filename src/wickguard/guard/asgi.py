@@ -24,7 +24,7 @@ from wickguard.guard.head import Head, Receive, Scope, Send
 from wickguard.guard.pipeline import Emit, Pipeline, Served
 from wickguard.guard.routes import Route, Service, model_in
 from wickguard.guard.stream import EVENTS, Teller
-from wickguard.records import Delivery
+from wickguard.records import Caller, Delivery
 from wickguard.rejection import Reason, Rejection
 from wickguard.telemetry.events import RequestRejected
 from wickguard.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -152,6 +152,16 @@ class Application:
             return Answer(200, oip.render_model(spec))
         return _state("ready", surface.status.ready() and backend.ready(spec.name))
 
+    def _metrics(self, caller: Caller | Rejection, request_id: str, route: Route) -> Answer:
+        """The page; to make it costs more than a refusal, and so do many of them whoever asks with a key."""
+        if isinstance(caller, Caller):
+            admission = self._surface.pipeline.stages.admission
+            refusal = admission.glance(caller)
+            if refusal is not None:
+                return self._turn_away(refusal, request_id, route)
+            admission.pace(caller, 0, charged=False)
+        return Answer(200, self._surface.metrics.render(), CONTENT_TYPE.encode())
+
     def _turn_away(self, rejection: Rejection, request_id: str, route: Route | Rejection) -> Answer:
         # A refusal that the pipeline has not seen and so has not reported.
         path, dialect = ("unknown", "") if isinstance(route, Rejection) else (route.path, route.dialect)
@@ -185,7 +195,7 @@ class Application:
         if isinstance(caller, Rejection) and not (route.service is Service.METRICS and head.peer.startswith("127.")):
             return self._turn_away(caller, request_id, route)
         if route.service is Service.METRICS:
-            return Answer(200, surface.metrics.render(), CONTENT_TYPE.encode())
+            return self._metrics(caller, request_id, route)
         if route.service is not Service.MODELS:
             return self._describe(request_id, route, head)
         return Answer(200, surface.render_models(surface.status.models()))

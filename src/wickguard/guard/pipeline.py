@@ -50,7 +50,7 @@ Emit = Callable[[Event], None]
 # Sends the pieces of a call's answer until the stream ends; False when its reader does not take them.
 Tell = Callable[[Call, Stream], Awaitable[bool]]
 
-# Refusals of these stages cost their caller a little quota; the others charge for themselves.
+# What ends in one of these stages costs its caller a little quota; the others charge for themselves, but for the body.
 _UNPAID = ("edge", "decode", "price")
 
 
@@ -125,14 +125,14 @@ class Pipeline:
         journey = _Journey(request_id, route, clock.now(), tell=tell)
         found = await self._up_to_grant(journey, head, receive)
         if isinstance(found, Rejection):
-            if journey.caller is not None and journey.stage in _UNPAID:
-                self._stages.admission.pace(journey.caller)
             self._report(journey, found)
-            left = self._stages.admission.allowance(journey.caller) if journey.caller is not None else None
-            return Served(None, journey.call, found, allowance=left)
-        if journey.caller is None:
+            found = Served(None, journey.call, found)
+        caller, admission = journey.caller, self._stages.admission
+        if caller is None:
             return found
-        return msgspec.structs.replace(found, allowance=self._stages.admission.allowance(journey.caller))
+        # Also a quote that was given: nothing runs for it, and it costs the front as much as a refusal.
+        admission.pace(caller, journey.body_bytes, charged=journey.stage not in _UNPAID)
+        return msgspec.structs.replace(found, allowance=admission.allowance(caller))
 
     async def settled(self) -> None:
         """Wait until no admitted work is left."""
