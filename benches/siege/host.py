@@ -6,9 +6,10 @@ python -m benches.siege.host POLICY.toml PORT
 from __future__ import annotations
 
 import argparse
-import asyncio
 import dataclasses
 from pathlib import Path
+
+import uvloop
 
 from benches.siege import model
 from wickguard.models import ModelSource, demo_models
@@ -41,7 +42,7 @@ def main() -> None:
         price=dataclasses.replace(policy.price, calibrate=policy.price.calibrate and not chosen.no_calibrate),
     )
     options = Options(policy, demo_models(), "127.0.0.1", chosen.port, zygote=faulty)
-    asyncio.run(serve_until_signal(options))
+    uvloop.run(serve_until_signal(options))
 
 
 if __name__ == "__main__":

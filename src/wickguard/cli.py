@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
 from rich.console import Console
 from rich.markup import escape
 
@@ -125,7 +126,7 @@ def _serve(options: argparse.Namespace) -> int:
             wait.stop()
             _welcome(running, models)
 
-        asyncio.run(serve_until_signal(chosen, [announce]))
+        uvloop.run(serve_until_signal(chosen, [announce]))
     _CONSOLE.print("stopped: every call settled, every process ended")
     return 0
 
