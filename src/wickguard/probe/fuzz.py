@@ -31,6 +31,9 @@ from wickguard.units import KIB
 BUDGET_BYTES = 4 * KIB
 # A structure is worth a sweep when it costs this many times what words do; a finding needs the case's own bound.
 _WORTH = 1.5
+# What a text may cost over words of as many bytes, its tokens taken into account; and when nobody counts them: words have
+# four to six bytes a token, and a text of signs that are tokens each costs that many times as much.
+_COUNTED, _UNCOUNTED = 4.0, 8.0
 # Of the effect, what the smallest reproducer has to keep.
 KEEP = 0.8
 _SHRINKS = 5
@@ -66,7 +69,7 @@ class Fuzzer:
             return
         best = elites[0]
         runner = Runner(self._observer, self._wellbeing, self._seed, _CASE_S)
-        found = [event async for event in runner.run(_case(best))]
+        found = [event async for event in runner.run(_case(best, counted=self._tokens_per_byte > 0))]
         sizes = [
             event.finding.reproducer.size for event in found if isinstance(event, Found) and event.finding.reproducer
         ]
@@ -162,7 +165,9 @@ class Fuzzer:
         return min(known) / max(min(control), 1e-4) if known and control else 0.0
 
 
-def _case(genome: Genome) -> Case:
+def _case(genome: Genome, *, counted: bool) -> Case:
+    """counted: the target says how many tokens a text has, so that what they explain is taken out of its cost."""
+
     def attack(target: Spelling, size: int, chance: random.Random) -> Trace:
         return single(target.request([genome.text(size)]))
 
@@ -181,6 +186,6 @@ def _case(genome: Genome) -> Case:
         oracles=frozenset({Oracle.TWIN, Oracle.SLOPE, Oracle.STALL, Oracle.LIVENESS}),
         taxonomy=Taxonomy(atlas=("AML.T0043.001", "AML.T0034.001"), cwe=(405, 407)),
         severity=Severity.WARNING,
-        expect=Expect(exponent=1.6),
+        expect=Expect(exponent=1.6, twin_ratio=_COUNTED if counted else _UNCOUNTED),
         remedy="bound the work per byte: longest word, normalisation, and tokens before they are computed",
     )
