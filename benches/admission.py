@@ -27,9 +27,10 @@ from wickguard.control.drift import Cusum
 from wickguard.control.fair_queue import Ticket
 from wickguard.control.gate import AdmissionSettings, Gate, Parts
 from wickguard.control.ladder import Climber, Ladder, LadderSettings, Level, Scope, Trust
+from wickguard.control.lease import Demand, Lease, Usage
 from wickguard.control.memory import MemoryReservation
 from wickguard.control.panel import Subject
-from wickguard.control.quota import Demand, Lease, Quota, Usage
+from wickguard.control.quota import Quota
 from wickguard.control.roll import Roll, RollSettings
 from wickguard.control.slots import Slots
 from wickguard.records import Lane

@@ -10,9 +10,10 @@ from wickguard.control.breaker import Verdict
 from wickguard.control.fair_queue import Ticket
 from wickguard.control.gate import AdmissionSettings, Gate, Parts
 from wickguard.control.ladder import Climber, Ladder, LadderSettings, Level, Plan, Trust
+from wickguard.control.lease import Demand
 from wickguard.control.memory import MemoryReservation
 from wickguard.control.panel import Subject
-from wickguard.control.quota import Demand, Quota
+from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
 from wickguard.records import Lane
 

@@ -16,9 +16,10 @@ from wickguard.control.breaker import BreakerSettings, verdict_of
 from wickguard.control.fair_queue import Ticket
 from wickguard.control.gate import AdmissionSettings, Gate, Parts
 from wickguard.control.ladder import Ladder, LadderSettings, Plan, Trust
+from wickguard.control.lease import Demand
 from wickguard.control.memory import MemoryReservation
 from wickguard.control.panel import Panel, Subject
-from wickguard.control.quota import Demand, Quota
+from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
 from wickguard.control.surge import Surge, SurgeSettings
 from wickguard.control.swarm import Swarm

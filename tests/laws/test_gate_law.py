@@ -14,7 +14,7 @@ from wickguard.control.bucket import grains
 from wickguard.control.fair_queue import Ticket
 from wickguard.control.gate import AdmissionSettings
 from wickguard.control.ladder import LadderSettings
-from wickguard.control.quota import SettlementStatus
+from wickguard.control.lease import SettlementStatus
 from wickguard.records import Lane
 
 TENANTS = ("a", "b", "c", "stranger", "guest")

@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from wickguard.control.bucket import Limit
 from wickguard.control.ladder import Currency, Level, Scope
-from wickguard.control.quota import Demand, Lease, Quota, SettlementStatus, Shortfall, Usage
+from wickguard.control.lease import Demand, Lease, SettlementStatus, Shortfall, Usage
+from wickguard.control.quota import Quota
 from wickguard.control.roll import RollSettings
 
 ALL = Level(Scope.GLOBAL, "all", Limit(2.0, 12.0))
@@ -54,6 +55,13 @@ class Leases(RuleBasedStateMachine):
         else:
             assert would is None
             self.live[taken.id] = taken
+
+    @rule(path=st.sampled_from(PATHS), times=st.floats(0.0, 500.0))
+    def handle(self, path: tuple[Level, ...], times: float) -> None:
+        """The front did something for a caller that was not priced."""
+        self.expire()
+        own = [level for level in path if level.scope in (Scope.TENANT, Scope.KEY) and level is not CALLS]
+        self.note((own[-1],), self.quota.charge_handling(self.now, path, times))
 
     @precondition(lambda self: self.live)
     @rule(data=st.data(), ratio=st.floats(0.0, 1.5), killed=st.none() | st.floats(0.0, 0.5))

@@ -20,7 +20,8 @@ from wickguard.assembly import Site, build_gate, build_standings
 from wickguard.backtest.recording import Request, counted
 from wickguard.backtest.screen import screen
 from wickguard.control.applicant import Barrier, Denial, Ending
-from wickguard.control.quota import Settlement, reading
+from wickguard.control.lease import Settlement
+from wickguard.control.quota import reading
 from wickguard.control.swarm import Swarm
 from wickguard.deadline import Deadline
 from wickguard.guard.admit import LEAST_S, applicant_of, explain
@@ -204,7 +205,7 @@ class Replay:
 
     def _pace(self, request: Request, standing: Standing, times: float = 1.0) -> None:
         if request.caller.tenant != "unknown":
-            self._gate.parts.quota.charge_refusal(self._now, standing.levels, times + reading(request.body_bytes))
+            self._gate.parts.quota.charge_handling(self._now, standing.levels, times + reading(request.body_bytes))
 
     def _standing(self, caller: Caller) -> Standing:
         return self._standings.of(caller, alarmed=self._swarm.alarmed(self._now))

@@ -15,8 +15,8 @@ import msgspec
 from wickguard.control.breaker import Verdict
 from wickguard.control.fair_queue import Ticket
 from wickguard.control.ladder import Level, Trust
+from wickguard.control.lease import Demand
 from wickguard.control.panel import Subject
-from wickguard.control.quota import Demand
 from wickguard.records import Company, Cost
 
 

@@ -29,10 +29,11 @@ from wickguard.control.crowd import CROWD_SHARE, crowd_of, gives_way
 from wickguard.control.fair_queue import FairQueue, Ticket
 from wickguard.control.forecast import done_in_s
 from wickguard.control.ladder import Level, Scope, Trust
+from wickguard.control.lease import Demand, Settlement, Shortfall, Usage
 from wickguard.control.memory import MemoryReservation
 from wickguard.control.panel import Panel, Passage, Reach, Stopped
 from wickguard.control.quarantine import Permit, Quarantine
-from wickguard.control.quota import Demand, Quota, Settlement, Shortfall, Usage
+from wickguard.control.quota import Quota
 from wickguard.control.slots import Slots
 from wickguard.control.surge import Surge
 from wickguard.errors import SettingError, WickguardError

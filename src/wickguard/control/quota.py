@@ -25,12 +25,10 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-
-import msgspec
 
 from wickguard.control.bucket import GRAIN, grains
 from wickguard.control.ladder import Currency, Level, Scope
+from wickguard.control.lease import Demand, Hold, Lease, Settlement, SettlementStatus, Shortfall, Usage
 from wickguard.control.roll import Account, Roll, RollSettings
 from wickguard.errors import ConfigError, WickguardError
 
@@ -67,72 +65,8 @@ class QuotaSettings:
             )
 
 
-class Demand(msgspec.Struct, frozen=True, gc=False):
-    """What a call would reserve: its price in compute-seconds (a high quantile) and its most tokens."""
-
-    price_s: float
-    tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a call used. killed_s: None when it ended by itself, else what ending it and a new process cost."""
-
-    cpu_s: float
-    tokens: int = 0
-    killed_s: float | None = None
-
-
-class Shortfall(msgspec.Struct, frozen=True):
-    """Why a call does not fit: the level that takes longest, what was asked there, and what could be asked at once.
-
-    wait_s: when all levels fit, if what runs is settled as it was reserved; inf when the call can never fit.
-    """
-
-    level: Level
-    asked: float
-    available: float
-    wait_s: float
-
-    @property
-    def never(self) -> bool:
-        """Whether waiting is of no use."""
-        return math.isinf(self.wait_s)
-
-
-class _Hold(msgspec.Struct, frozen=True):
-    # A struct, because some are made for every call.
-    level: Level
-    account: Account
-    amount: float
-
-
-# The same before it is decided that it is held.
+# What would be held, before it is decided.
 _Wanted = tuple[Level, Account, float]
-
-
-class Lease(msgspec.Struct, frozen=True):
-    """What a call holds. price_s: the compute-seconds reserved, its tenant's multiplier included."""
-
-    id: str
-    price_s: float
-    expires_at: float
-    holds: tuple[_Hold, ...]
-
-
-class SettlementStatus(StrEnum):
-    """How settling a lease went."""
-
-    SETTLED = "settled"
-    NOT_HELD = "not held"
-
-
-class Settlement(msgspec.Struct, frozen=True):
-    """What was charged and given back, in compute-seconds; nothing when the lease was settled before or has expired."""
-
-    status: SettlementStatus
-    charged_s: float = 0.0
-    refunded_s: float = 0.0
 
 
 class Quota:
@@ -182,7 +116,7 @@ class Quota:
             if level.currency is _COMPUTE_S:
                 price = amount
         lease = Lease(
-            lease_id, price, expires_at, tuple([_Hold(level, account, amount) for level, account, amount in wanted])
+            lease_id, price, expires_at, tuple([Hold(level, account, amount) for level, account, amount in wanted])
         )
         self._leases[lease_id] = lease
         heapq.heappush(self._expiries, (expires_at, lease_id))
@@ -238,18 +172,32 @@ class Quota:
             heapq.heapify(self._expiries)
         return tuple(ended)
 
-    def charge_refusal(self, now: float, levels: Sequence[Level], times: float = 1.0) -> float:
+    def charge_refusal(self, now: float, levels: Sequence[Level]) -> float:
         """Charge a refused call to the narrowest level that is the caller's own: its key, else its tenant. What was charged.
-
-        times: how many plain refusals it is worth (`reading`).
 
         Wider levels are not charged: who is refused all day must not use up what its neighbours share. A stranger without
         an account is not charged: refusals of made-up identities would fill the sketch that real strangers share.
         """
-        own = next((level for level in reversed(levels) if level.own), None)
+        own = _narrowest(levels)
         if own is None or (own.credit is not None and own.name not in self._roll):
             return 0.0
-        return self._account(now, own).charge(now, own.limit, grains(times * self._settings.refusal_s))
+        return self._account(now, own).charge(now, own.limit, grains(self._settings.refusal_s))
+
+    def charge_handling(self, now: float, levels: Sequence[Level], times: float) -> float:
+        """Charge what the front itself did for a caller, to the same level: `times` a refusal (`reading`). What was charged.
+
+        A stranger gets an account for it if there is a place: who never asks for anything that runs would never pay.
+        """
+        own = _narrowest(levels)
+        if own is None:
+            return 0.0
+        if own.credit is None:
+            account = self._account(now, own)
+        else:
+            account = self._roll.find(now, own.name, own.limit, own.credit)
+            if not account.exact:
+                return 0.0
+        return account.charge(now, own.limit, grains(times * self._settings.refusal_s))
 
     def available(self, now: float, level: Level) -> tuple[float, float]:
         """What could be asked at `level` now, and the seconds until its bucket is empty if nothing more is asked."""
@@ -343,7 +291,7 @@ class Quota:
             return grains(usage.cpu_s)
         return grains(usage.cpu_s + max(0.0, usage.cpu_s - lease.price_s) + usage.killed_s)
 
-    def _settle(self, now: float, hold: _Hold, charged: float) -> None:
+    def _settle(self, now: float, hold: Hold, charged: float) -> None:
         hold.account.settle(now, hold.level.limit, hold.amount, charged)
         if hold.level.credit is not None:
             self._roll.settled(now, hold.level.name, hold.account, max(0.0, charged - hold.amount))
@@ -362,6 +310,11 @@ class Quota:
             account.answered += 1
             if account.multiplier > 1:
                 account.multiplier = max(1.0, account.multiplier * self._settings.good_factor)
+
+
+def _narrowest(levels: Sequence[Level]) -> Level | None:
+    """Of the caller's own levels."""
+    return next((level for level in reversed(levels) if level.own), None)
 
 
 def reading(body_bytes: int) -> float:

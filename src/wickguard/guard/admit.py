@@ -22,8 +22,9 @@ from wickguard.control.breaker import Verdict
 from wickguard.control.fair_queue import Ticket
 from wickguard.control.gate import Gate
 from wickguard.control.ladder import Trust
+from wickguard.control.lease import Demand, Settlement
 from wickguard.control.panel import Subject
-from wickguard.control.quota import Demand, Settlement, reading
+from wickguard.control.quota import reading
 from wickguard.control.swarm import Swarm
 from wickguard.guard.standing import Standing, Standings
 from wickguard.records import Call, Caller, Cost, Grant, Lane, Quote
@@ -177,7 +178,7 @@ class Admission:
         times = reading(body_bytes) + (not charged)
         if times:
             now = self._clock()
-            self._gate.parts.quota.charge_refusal(now, self._standing(caller, now).levels, times)
+            self._gate.parts.quota.charge_handling(now, self._standing(caller, now).levels, times)
 
     def surcharge(self, caller: Caller, factor: float) -> None:
         """Raise what `caller` pays: its calls cost more than they look."""

@@ -15,7 +15,7 @@ import msgspec
 from wickguard.backend import Refusal
 from wickguard.control.applicant import Ending
 from wickguard.control.breaker import verdict_of
-from wickguard.control.quota import Settlement
+from wickguard.control.lease import Settlement
 from wickguard.records import Cost, Grant, Outcome, OutcomeKind, Receipt
 from wickguard.rejection import Reason, Rejection
 

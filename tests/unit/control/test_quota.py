@@ -8,7 +8,8 @@ import pytest
 
 from wickguard.control.bucket import Limit
 from wickguard.control.ladder import Currency, Level, Scope
-from wickguard.control.quota import Demand, Lease, Quota, QuotaSettings, SettlementStatus, Shortfall, Usage
+from wickguard.control.lease import Demand, Lease, SettlementStatus, Shortfall, Usage
+from wickguard.control.quota import BYTES_PER_REFUSAL, Quota, QuotaSettings, reading
 from wickguard.control.roll import RollSettings
 from wickguard.errors import WickguardError
 
@@ -188,6 +189,29 @@ def test_refusal_is_charged_to_the_caller_only_when_it_is_refused() -> None:
     unknown = Level(Scope.TENANT, "ip:192.0.2.9", Limit(0.5, 8.0), credit=0.25)
     assert quota.charge_refusal(0.0, (ALL, unknown)) == 0.0
     assert unknown.name not in quota.roll
+
+
+def test_a_stranger_pays_for_what_the_front_does_when_it_never_asks_for_more() -> None:
+    """It gets an account for it, and soon nothing is done for it any more; a body is paid for by its size."""
+    quota, stranger = Quota(SEED), Level(Scope.TENANT, "ip:192.0.2.9", Limit(0.5, 8.0), credit=0.25)
+    assert quota.charge_handling(0.0, (ALL, stranger), 1.0) == pytest.approx(0.001, abs=1e-6)
+    assert stranger.name in quota.roll
+    assert quota.charge_handling(0.0, (ALL, stranger), reading(64 * BYTES_PER_REFUSAL)) == pytest.approx(
+        0.064, abs=1e-6
+    )
+    for _ in range(185):
+        quota.charge_handling(0.0, (ALL, stranger), 1.0)
+    assert quota.would(0.0, (ALL, stranger), Demand(0.001)) is not None
+    assert quota.available(0.0, ALL)[0] == 16.0
+
+
+def test_a_stranger_pays_nothing_when_there_is_no_place_for_its_account() -> None:
+    """The accounts of others are not forgotten for it."""
+    quota = Quota(SEED, roll=RollSettings(capacity=1))
+    known, stranger = (Level(Scope.TENANT, name, Limit(0.5, 8.0), credit=0.25) for name in ("ip:1", "ip:2"))
+    take(quota, "a", (ALL, known), 0.25)
+    assert quota.charge_handling(0.0, (ALL, stranger), 1.0) == 0.0
+    assert known.name in quota.roll
 
 
 def test_counts_are_limited_when_a_plan_has_requests_tokens_and_calls() -> None:

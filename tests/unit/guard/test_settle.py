@@ -9,7 +9,7 @@ import pytest
 from tests.fakes import ended, grant_of, quote_of
 
 from wickguard.control.applicant import Ending
-from wickguard.control.quota import Settlement, SettlementStatus
+from wickguard.control.lease import Settlement, SettlementStatus
 from wickguard.guard.settle import SETTLEMENTS, Charge, explain, settle
 from wickguard.records import Cost, Grant, OutcomeKind
 from wickguard.rejection import Reason
