@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -79,16 +80,14 @@ class Bench:
         assert isinstance(found, Quote)
         return found
 
-    async def run(self, calls: Iterator[tuple[str, Inputs]]) -> list[Seen]:
+    async def run(self, calls: Iterator[tuple[str, Inputs, bytes]]) -> list[Seen]:
         """Every call under its grant, two at a time."""
         seen: list[Seen] = []
         numbers = itertools.count()
 
         async def keep_busy() -> None:
-            for source, inputs in calls:
+            for source, inputs, payload in calls:
                 quote = self.price(inputs)
-                listed = [item if isinstance(item, str) else list(item) for item in inputs]
-                payload = msgspec.msgpack.encode(EmbedPayload(listed, truncate=True, normalize=True, encoding="float"))
                 job = Job(f"call-{next(numbers)}", self._spec.name, payload, quote.ceiling, quote.lane)
                 outcome = await self._pool.execute(job)
                 tokens = 0
@@ -100,27 +99,35 @@ class Bench:
         return seen
 
 
-def made(spec: ModelSpec, policy: Policy, speed: float) -> Iterator[tuple[str, Inputs]]:
+def payload_of(inputs: Inputs, order: random.Random) -> bytes:
+    """The call, its answer in numbers or in base64 (printing costs a few hundredths)."""
+    listed = [item if isinstance(item, str) else list(item) for item in inputs]
+    encoding: Literal["float", "base64"] = "float" if order.random() < 0.5 else "base64"
+    return msgspec.msgpack.encode(EmbedPayload(listed, truncate=True, normalize=True, encoding=encoding))
+
+
+def made(spec: ModelSpec, policy: Policy, speed: float) -> Iterator[tuple[str, Inputs, bytes]]:
     """Calls as the calibration makes them, with another seed, without its fixed one and its odd ones."""
     settings = CalibrationSettings(seed=policy.calibration.seed + 1)
     points = plan(sweep_of(spec, policy.text, speed, settings), settings)
     usual = (point for point in points if not point.anchor and point.weight > 0)
     for point in itertools.islice(usual, SAMPLE):
-        yield ("texts" if isinstance(point.subject[0], str) else "ids"), point.subject
+        yield ("texts" if isinstance(point.subject[0], str) else "ids"), point.subject, point.payload
 
 
-def found(corpus: Corpus, spec: ModelSpec) -> Iterator[tuple[str, Inputs]]:
+def found(corpus: Corpus, spec: ModelSpec) -> Iterator[tuple[str, Inputs, bytes]]:
     """Calls of found texts: six of ten single, the others batches of 2 to 32 from one source; one in twelve is token ids."""
     order = random.Random(11)
     for number in range(SAMPLE):
         count = 1 if order.random() < 0.6 else round(math.exp(order.uniform(math.log(2), math.log(32))))
         if order.random() < 1 / 12:
             lengths = [round(math.exp(order.uniform(0, math.log(500)))) for _ in range(min(count, 8))]
-            yield "ids", synthesize_ids(lengths, spec.vocab, number)
+            ids = synthesize_ids(lengths, spec.vocab, number)
+            yield "ids", ids, payload_of(ids, order)
             continue
         source = corpus.draw(order)
         texts = [corpus.excerpt(source, order, max(60, min(2000, MOST_BYTES // count))) for _ in range(count)]
-        yield source, texts
+        yield source, texts, payload_of(texts, order)
 
 
 def quality(report: Report, title: str, seen: Sequence[Seen]) -> None:
