@@ -194,16 +194,15 @@ def test_large_bodies_are_paid_for_when_nothing_runs_for_them(stage: Stage, tena
         assert sender.talk(sender.head("content-length: 900000")).status == 429
 
 
-def test_an_address_is_refused_soon_when_it_only_ever_asks_for_quotes(stage: Stage) -> None:
-    """Nothing runs for it, so nothing was ever reserved: what the front does is charged all the same."""
-    asked = json.dumps({"route": "/v1/embeddings", "request": {"model": MODEL, "input": "hello"}}).encode()
-    head = (
-        f"POST /v1/quote HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(asked)}\r\n\r\n"
-    )
-    statuses = [stage.target.talk(head.encode() + asked, source="127.0.9.9").status for _ in range(60)]
-    assert statuses[0] == 200
+def test_an_address_is_refused_unread_soon_when_it_never_asks_for_anything_that_runs(stage: Stage) -> None:
+    """Its bodies are refused once they are read, so nothing was ever reserved: what the front does is charged all the same."""
+    asked = body(["a"] * 3)
+    lines = ["POST /v1/embeddings HTTP/1.1", "host: x", "content-type: application/json"]
+    data = "\r\n".join([*lines, f"content-length: {len(asked)}", "", ""]).encode() + asked
+    statuses = [stage.target.talk(data, source="127.0.9.9").status for _ in range(60)]
+    assert statuses[0] == 413
     assert statuses[-1] == 429
-    assert stage.target.talk(head.encode() + asked, source="127.0.9.10").status == 200
+    assert stage.target.talk(data, source="127.0.9.10").status == 413
 
 
 def test_a_request_is_quarantined_when_it_has_ended_two_workers(stage: Stage) -> None:
