@@ -98,17 +98,18 @@ def conclude(report: Report, found: Sequence[tuple[Attack, str, Verdict]]) -> No
     verdicts = [verdict for _, _, verdict in found]
     promised = [verdict for attack, mode, verdict in found if _promised(attack, mode)]
     refused, calm = (sum(one.calm_refused[index] for one in verdicts) for index in (0, 1))
+    of_all, with_target = (", ".join(_timely(part)) for part in (verdicts, promised))
     report.note(
-        f"Over all {len(verdicts)} scenes: of good calls that were let in {_timely(verdicts)} were answered in their deadline "
-        f"(target 99.9 %; in scenes with a target {_timely(promised)}); {refused / max(1, calm):.2%} of {calm} good requests "
-        f"in calm got no 200 (target 1 %); {sum(one.false_kills for one in verdicts)} good calls were stopped by their own "
-        "grant (target 0)."
+        f"Over all {len(verdicts)} scenes: of good calls that were let in {of_all}, were answered in their deadline (target "
+        f"99.9 %; in scenes with a target {with_target}); {refused / max(1, calm):.2%} of {calm} good requests in calm got no "
+        f"200 (target 1 %); {sum(one.false_kills for one in verdicts)} good calls were stopped by their own grant (target 0)."
     )
 
 
-def _timely(verdicts: Sequence[Verdict]) -> str:
+def _timely(verdicts: Sequence[Verdict]) -> tuple[str, str]:
+    """Good calls that were let in and answered in their deadline: counted, and their share."""
     timely, let_in = (sum(one.in_deadline[index] for one in verdicts) for index in (0, 1))
-    return f"{timely} of {let_in}, {timely / max(1, let_in):.2%},"
+    return f"{timely} of {let_in}", f"{timely / max(1, let_in):.2%}"
 
 
 def _promised(attack: Attack, mode: str) -> bool:
@@ -121,12 +122,11 @@ def _row(attack: Attack, verdicts: Sequence[Verdict], mode: str) -> tuple[str, .
         return statistics.fmean(getattr(one, pick) for one in verdicts)
 
     kinds = [statistics.fmean(one.kinds.get(kind.name, 1.0) for one in verdicts) for kind in KINDS]
-    timely, let_in = (sum(one.in_deadline[index] for one in verdicts) for index in (0, 1))
     target = f"{attack.target:.0%}" if _promised(attack, mode) else "-"
     return (
         f"{attack.code} {attack.name}", f"{mean('kept'):.1%}", target, *(f"{kind:.1%}" for kind in kinds),
         f"{mean('after'):.1%}", f"{mean('p99_calm_s') * 1e3:.0f} ms", f"{mean('p99_s') * 1e3:.0f} ms",
-        f"{timely / max(1, let_in):.2%}", f"{mean('jain'):.3f}", f"{mean('worst'):.1%}",
+        _timely(verdicts)[1], f"{mean('jain'):.3f}", f"{mean('worst'):.1%}",
         f"{mean('wasted_s'):.1f} s", f"{mean('attackers'):.0%}",
         f"{mean('others_s') / ATTACK_S:.1f} of {CORES}",
     )  # fmt: skip

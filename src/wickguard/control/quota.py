@@ -31,12 +31,13 @@ from wickguard.control.ladder import Currency, Level, Scope
 from wickguard.control.lease import Demand, Hold, Lease, Settlement, SettlementStatus, Shortfall, Usage
 from wickguard.control.roll import Account, Roll, RollSettings
 from wickguard.errors import ConfigError, WickguardError
+from wickguard.units import KIB
 
 # Asked for at every level of every decision, and a member costs far more to find in its enumeration than here.
 _COMPUTE_S, _TENANT = Currency.COMPUTE_S, Scope.TENANT
 # So many bytes of a body cost the front as much as a refusal, which is charged a millisecond: they come in pieces and are
 # parsed (benches/results/refusals.md: 2 ms for 640 KB; 5 ms as a quote).
-BYTES_PER_REFUSAL = 128 * 1024
+BYTES_PER_REFUSAL = 128 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +179,7 @@ class Quota:
         Wider levels are not charged: who is refused all day must not use up what its neighbours share. A stranger without
         an account is not charged: refusals of made-up identities would fill the sketch that real strangers share.
         """
-        own = _narrowest(levels)
-        if own is None or (own.credit is not None and own.name not in self._roll):
-            return 0.0
-        return self._account(now, own).charge(now, own.limit, grains(self._settings.refusal_s))
+        return self._charge(now, _narrowest(levels), 1.0)
 
     def charge_handling(self, now: float, levels: Sequence[Level], times: float) -> float:
         """Charge what the front itself did for a caller, to the same level: `times` a refusal (`reading`). What was charged.
@@ -189,15 +187,9 @@ class Quota:
         A stranger gets an account for it if there is a place: who never asks for anything that runs would never pay.
         """
         own = _narrowest(levels)
-        if own is None:
-            return 0.0
-        if own.credit is None:
-            account = self._account(now, own)
-        else:
-            account = self._roll.find(now, own.name, own.limit, own.credit)
-            if not account.exact:
-                return 0.0
-        return account.charge(now, own.limit, grains(times * self._settings.refusal_s))
+        if own is not None and own.credit is not None:
+            self._roll.find(now, own.name, own.limit, own.credit)
+        return self._charge(now, own, times)
 
     def available(self, now: float, level: Level) -> tuple[float, float]:
         """What could be asked at `level` now, and the seconds until its bucket is empty if nothing more is asked."""
@@ -285,6 +277,12 @@ class Quota:
                 used = account.level_at(now, limit) + account.reserved
                 worst = Shortfall(level, amount, max(0.0, limit.depth - used), wait)
         return worst
+
+    def _charge(self, now: float, own: Level | None, times: float) -> float:
+        """Charge so many refusals, unless it is a stranger without an account."""
+        if own is None or (own.credit is not None and own.name not in self._roll):
+            return 0.0
+        return self._account(now, own).charge(now, own.limit, grains(times * self._settings.refusal_s))
 
     def _charged_s(self, lease: Lease, usage: Usage) -> float:
         if usage.killed_s is None:

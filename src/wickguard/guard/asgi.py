@@ -153,7 +153,7 @@ class Application:
         return _state("ready", surface.status.ready() and backend.ready(spec.name))
 
     def _metrics(self, caller: Caller | Rejection, request_id: str, route: Route) -> Answer:
-        """The page; to make it costs more than a refusal, and so do many of them whoever asks with a key."""
+        """The page. It takes longer to make than a refusal, so whoever can be charged pays for it as for one."""
         if isinstance(caller, Caller):
             admission = self._surface.pipeline.stages.admission
             refusal = admission.glance(caller)
