@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
@@ -26,6 +27,8 @@ from wickguard.probe.target import Wanted
 def test_every_report_is_written_and_nothing_is_sent_when_the_run_is_dry(tmp_path: Path) -> None:
     """All files of one run, each in its own format, with every case of the catalogue in the plan."""
     files = {kind: tmp_path / f"run.{kind}" for kind in ("jsonl", "html", "sarif", "junit")}
+    for path in files.values():
+        path.write_text("earlier\n" * 100_000)
     arguments = [text for kind, path in files.items() for text in (f"--{kind}", str(path))]
     with Running("padding", sound=True) as server:
         command = [str(WICKGUARD), "probe", f"{server.url}/v1/embeddings", "--dry-run", "--profile", "deep", *arguments]
@@ -43,6 +46,21 @@ def test_every_report_is_written_and_nothing_is_sent_when_the_run_is_dry(tmp_pat
     suite = ElementTree.fromstring(files["junit"].read_text())  # noqa: S314 -- our own
     assert int(str(suite.get("tests"))) == len(planned)
     assert suite.get("skipped") == suite.get("tests")
+
+
+def test_files_of_an_earlier_run_stay_as_they_were_when_the_target_cannot_be_reached(tmp_path: Path) -> None:
+    """A policy that somebody serves with must not be emptied because a server was down."""
+    files = {kind: tmp_path / f"run.{kind}" for kind in ("jsonl", "html", "sarif", "junit", "policy")}
+    for path in files.values():
+        path.write_text("earlier\n")
+    with socket.socket() as nobody:
+        # Bound and not listening: whoever connects is refused, and nobody else can take the port meanwhile.
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        command = [WICKGUARD, "probe", url, *(part for kind, path in files.items() for part in (f"--{kind}", path))]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert {path.read_text() for path in files.values()} == {"earlier\n"}
 
 
 def test_what_was_found_so_far_is_told_when_somebody_interrupts(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from typing import TextIO
 from rich.console import Console
 from rich.markup import escape
 
-from wickguard.errors import ConfigError
 from wickguard.probe.case import Profile
 from wickguard.probe.cases import CATALOGUE
 from wickguard.probe.compare import Comparison, compare
@@ -25,6 +24,7 @@ from wickguard.probe.console import LiveConsole
 from wickguard.probe.engine import Options, probe
 from wickguard.probe.events import EndReason, Event
 from wickguard.probe.finding import Severity
+from wickguard.probe.output import Output
 from wickguard.probe.policy_out import write_policy
 from wickguard.probe.report_html import write_html
 from wickguard.probe.report_junit import write_junit
@@ -79,15 +79,14 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         listeners: list[Listener] = [result.add]
         if options.jsonl:
-            listeners.append(Writer(stack.enter_context(_open(options.jsonl))).add)
-        reports = [(write, _open(path)) for path, write in _reports(options) if path is not None]
-        for _, file in reports:
-            stack.enter_context(file)
+            listeners.append(Writer(stack.enter_context(Output(options.jsonl))).add)
+        reports = [(write, stack.enter_context(Output(path))) for path, write in _reports(options) if path is not None]
         live = stack.enter_context(LiveConsole(console))
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_run(asked, [*listeners, live.add]))
-        for write, file in reports:
-            write(result, file)
+        if result.started is not None:
+            for write, output in reports:
+                write(result, output.begin())
     comparison = compare(old, result) if old is not None else None
     if comparison is not None:
         _show(comparison, console)
@@ -107,13 +106,6 @@ def _reports(options: argparse.Namespace) -> list[tuple[Path | None, Callable[[R
         (options.sarif, write_sarif),
         (options.junit, write_junit),
     ]
-
-
-def _open(path: Path) -> TextIO:
-    try:
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} can't be written: {error.strerror}") from error
 
 
 def exit_code(result: Result, comparison: Comparison | None, threshold: str) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 import msgspec
 
@@ -26,6 +25,7 @@ from wickguard.probe.events import (
     Started,
 )
 from wickguard.probe.finding import Finding, Severity
+from wickguard.probe.output import Output
 
 _DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _ENCODER = msgspec.json.Encoder()
@@ -73,13 +73,14 @@ class Result:
 class Writer:
     """A listener that writes each event as one line, at once: a run that is killed leaves what it had."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    def __init__(self, output: Output) -> None:
+        self._output = output
 
     def add(self, event: Event) -> None:
         """Write one event."""
-        self._file.write(_ENCODER.encode(event).decode() + "\n")
-        self._file.flush()
+        file = self._output.begin()
+        file.write(_ENCODER.encode(event).decode() + "\n")
+        file.flush()
 
 
 def collect(events: Iterable[Event]) -> Result:

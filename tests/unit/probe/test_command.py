@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from tests.unit.probe.runs import EVENTS, clean, cut_off, whole
 
+from wickguard.errors import ConfigError
 from wickguard.probe.command import FOUND, UNFINISHED, exit_code
 from wickguard.probe.console import summarise
 from wickguard.probe.events import Ended, EndReason
 from wickguard.probe.finding import Severity
+from wickguard.probe.output import Output
 from wickguard.probe.report_html import write_html
 from wickguard.probe.report_sarif import sarif
-from wickguard.probe.result import Result, collect
+from wickguard.probe.result import Result, Writer, collect, read
 
 DETAIL = "ordinary requests failed for 15.0 s after case T03, while the target still answers: it was left alone"
 
@@ -51,3 +55,39 @@ def test_reports_say_so_when_the_canary_suffered() -> None:
     for text in (file.getvalue(), page.getvalue(), invocation["exitCodeDescription"]):
         assert f"canary_suffered: {DETAIL}" in text
     assert invocation["executionSuccessful"] is False
+
+
+def test_output_is_emptied_by_its_first_word_and_not_before(tmp_path: Path) -> None:
+    """An earlier run's file stays while there is nothing to write; then nothing of it is left, however long it was."""
+    path = tmp_path / "run.jsonl"
+    path.write_text("earlier\n" * 100_000)
+    with Output(path):
+        pass
+    assert path.read_text() == "earlier\n" * 100_000
+    with Output(path) as output:
+        writer = Writer(output)
+        for event in EVENTS:
+            writer.add(event)
+    assert read(path) == collect(EVENTS)
+
+
+def test_output_that_comes_to_nothing_leaves_no_empty_file(tmp_path: Path) -> None:
+    """A policy of no words would be read as one that sets nothing."""
+    path = tmp_path / "out.toml"
+    with Output(path):
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_output_takes_what_is_no_file_and_refuses_what_cannot_be_written(tmp_path: Path) -> None:
+    """/dev/null and a pipe can't be cut short; a folder can't be written, which is told before the run."""
+    with Output(Path(os.devnull)) as output:
+        output.begin().write("gone")
+    reader, end = os.pipe()
+    with Output(Path(f"/dev/fd/{end}")) as output:
+        output.begin().write("here")
+    os.close(end)
+    with os.fdopen(reader) as pipe:
+        assert pipe.read() == "here"
+    with pytest.raises(ConfigError, match="can't be written"):
+        Output(tmp_path)
