@@ -97,6 +97,8 @@ def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Described", "version": "1"},
+        # Relative to where the document is served, as BentoML writes it.
+        "servers": [{"url": "."}],
         "paths": {
             "/v1/upload": {"post": upload},
             "/v1/reset": {"post": {"responses": {"204": {"description": "done"}}}},

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from tests.e2e.server import free_port
 from tests.zoo.running import ROOT, Running
@@ -70,3 +72,50 @@ def test_run_goes_on_when_nothing_is_left_behind() -> None:
     assert isinstance(ended, Ended)
     assert ended.reason is EndReason.COMPLETED
     assert not [event for event in events if isinstance(event, Found)]
+
+
+class Moved(BaseHTTPRequestHandler):
+    """A server that answers until it was asked for its metrics, the last thing that discovery does, and 404 from then on."""
+
+    moved = False
+
+    def do_GET(self) -> None:
+        """Health stays well."""
+        if self.path == "/metrics":
+            type(self).moved = True
+        self._answer(200)
+
+    def do_POST(self) -> None:
+        """The route."""
+        self.rfile.read(int(self.headers["content-length"]))
+        self._answer(404 if self.moved else 200)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+    def _answer(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+
+def test_nothing_is_attacked_and_nothing_found_when_ordinary_requests_fail_from_the_start() -> None:
+    """What a server answers before anything was done to it is not its defect: a wrong path was once called an error."""
+
+    async def collect() -> list[Event]:
+        wanted = Wanted(f"http://127.0.0.1:{server.server_port}/v1/embeddings", "openai", "m")
+        return [event async for event in probe(Options(wanted, limits=LIMITS), CATALOGUE)]
+
+    with HTTPServer(("127.0.0.1", 0), Moved) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            events = asyncio.run(collect())
+        finally:
+            server.shutdown()
+    ended = events[-1]
+    assert isinstance(ended, Ended)
+    assert ended.reason is EndReason.CANARY_SUFFERED
+    assert "answered 404 before" in ended.detail
+    assert not [event for event in events if isinstance(event, (Found, Sampled))]
+    assert {event.verdict for event in events if isinstance(event, CaseFinished)} == {Verdict.SKIPPED}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from wickguard.modality.text import synthesize
 from wickguard.probe.schema import Schema, is_plain_text, resolve, smallest, whole_range
@@ -126,12 +126,13 @@ class Route:
     writer: SchemaWriter
 
 
-def routes(document: Schema, path: str = "") -> list[Route]:
+def routes(document: Schema, path: str = "", served_at: str = "/openapi.json") -> list[Route]:
     """The POST routes that take a JSON object in which something can grow; those that take text first.
 
-    path: only the route that answers there, which may name a parameter's value ("/models/a/score").
+    path: only the route that answers there, which may name a parameter's value ("/models/a/score"). served_at: the path of
+    the document, which its server may be named relative to.
     """
-    prefix = _prefix(document)
+    prefix = _prefix(document, served_at)
     found = []
     for template, item in document.get("paths", {}).items():
         # Whoever stands behind a proxy that takes the prefix off is asked without it.
@@ -277,12 +278,12 @@ def with_query(path: str, name: str, value: Any) -> str:
     return f"{base}?{'&'.join([*kept, urlencode({name: value}, doseq=True)])}"
 
 
-def _prefix(document: Schema) -> str:
-    """The path of the document's own server, before each of its routes."""
+def _prefix(document: Schema, served_at: str) -> str:
+    """The path of the document's own server, before each of its routes (OpenAPI 3.1, Server Object: `url` may be relative)."""
     servers = document.get("servers") or [{}]
-    url = str(servers[0].get("url", ""))
+    url = str(servers[0].get("url") or "/")
     # One with variables says nothing about this server.
-    return "" if "{" in url else urlsplit(url).path.rstrip("/")
+    return "" if "{" in url else urlsplit(urljoin(served_at, url)).path.rstrip("/")
 
 
 def _answers(template: str, path: str) -> bool:

@@ -192,20 +192,21 @@ class _Discovery:
         )
         return f"/v2/models/{model}/infer", model, TensorWriter(tensors), {}
 
-    async def _described(self) -> dict[str, Any] | None:
-        """The target's OpenAPI document, None when it has none where servers usually have it."""
+    async def _described(self) -> tuple[dict[str, Any], str] | None:
+        """The target's OpenAPI document and its path, None when it has none where servers usually have it."""
         for path in _DESCRIPTIONS:
             if isinstance(found := await self._document(path), dict) and isinstance(found.get("paths"), dict):
-                return found
+                return found, path
         return None
 
     async def _openapi(self) -> tuple[str, str, Writer, dict[str, int]]:
-        document = await self._described()
-        if document is None:
+        described = await self._described()
+        if described is None:
             raise ConfigError(
                 f"{self._wanted.url}: none of {', '.join(_DESCRIPTIONS)} is there; give another --dialect"
             )
-        found = openapi.routes(document, self._path)
+        document, served_at = described
+        found = openapi.routes(document, self._path, served_at)
         if not found:
             raise ConfigError(
                 f"{self._wanted.url}: its OpenAPI document has no POST route{' there' if self._path else ''} that takes a JSON "
@@ -248,8 +249,8 @@ class _Discovery:
                 f"{prefix}/embed": spelling.tei_embed,
             }
         own = trial.writers[trial.path]
-        document = await self._described() if isinstance(own, openapi.SchemaWriter) else None
-        for route in openapi.routes(document) if document is not None else ():
+        described = await self._described() if isinstance(own, openapi.SchemaWriter) else None
+        for route in openapi.routes(described[0], served_at=described[1]) if described is not None else ():
             # Only what takes the same field does the same work; anything else might do harm.
             if isinstance(own, openapi.SchemaWriter) and (route.writer.at, route.writer.many) == (own.at, own.many):
                 candidates[route.path] = route.writer

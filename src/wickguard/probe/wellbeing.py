@@ -46,8 +46,17 @@ class Wellbeing:
         return max(self._limits.stop_s, _WORSE * self._usual_s)
 
     async def warm_up(self, count: int) -> None:
-        """So many ordinary requests; what they take is the measure of all later ones."""
+        """So many ordinary requests; what they take is the measure of all later ones.
+
+        Raises RunOver when all of them fail: what is answered so before anything was done to it is no finding.
+        """
         answers = [await self._observer.control() for _ in range(count)]
+        if all(not answer.ok and self.suffers(answer) for answer in answers):
+            said = answers[-1].status or answers[-1].error
+            raise RunOver(
+                EndReason.CANARY_SUFFERED,
+                f"{count} ordinary requests were answered {said} before anything else was sent: nothing can be measured",
+            )
         self._usual_s = statistics.median([answer.latency_s for answer in answers if answer.ok] or [0.0])
 
     def suffers(self, canary: Answer) -> bool:

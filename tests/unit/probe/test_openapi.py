@@ -81,6 +81,28 @@ def test_route_stands_below_its_server_when_the_document_says_so() -> None:
     assert [route.path for route in routes(found, "/encode")] == ["/encode"]
 
 
+@pytest.mark.parametrize(
+    ("url", "served_at", "path"),
+    [
+        (".", "/docs.json", "/encode"),
+        ("./", "/openapi.json", "/encode"),
+        ("", "/api/openapi.json", "/encode"),
+        ("..", "/v3/api-docs", "/encode"),
+        (".", "/v3/api-docs", "/v3/encode"),
+        ("v1", "/api/openapi.json", "/api/v1/encode"),
+        ("/v1/", "/api/openapi.json", "/v1/encode"),
+        ("//h.example/api", "/docs.json", "/api/encode"),
+        ("{scheme}://h.example/{base}", "/docs.json", "/encode"),
+    ],
+)
+def test_server_is_found_from_where_its_document_is_served_when_it_is_relative(
+    url: str, served_at: str, path: str
+) -> None:
+    """As the OpenAPI specification says of a server's URL; BentoML's documents say "."."""
+    found = document({"texts": TEXTS}) | {"servers": [{"url": url}]}
+    assert [route.path for route in routes(found, served_at=served_at)] == [path]
+
+
 def test_every_part_that_can_grow_is_named_when_a_body_has_several() -> None:
     """With what the document says of its limits; enums and codes don't grow."""
     properties = {
