@@ -6,6 +6,7 @@ at the end. It must not know how anything was measured.
 
 from __future__ import annotations
 
+from collections import Counter
 from types import TracebackType
 from typing import Self
 
@@ -128,14 +129,22 @@ def summarise(result: Result, console: Console) -> None:
             ", ".join(f"{count} {severity}{'s' * (count > 1)}" for severity, count in by.items() if count)
             or "no finding"
         )
-        sound = sum(case.verdict is Verdict.SOUND for case in result.cases)
-        skipped = sum(case.verdict is Verdict.SKIPPED for case in result.cases)
-        unclear = sum(case.verdict is Verdict.UNCLEAR for case in result.cases)
         why = f"{ended.reason}: {ended.detail}" if ended.detail else str(ended.reason)
         console.print(
-            f"[bold]{counts}[/]; {sound} cases sound, {unclear} unclear, {skipped} not run; {ended.requests} requests, "
+            f"[bold]{counts}[/]; {_cases(result)}; {ended.requests} requests, "
             f"{format_bytes(ended.bytes)} in {ended.seconds:.0f} s ({escape(why)})"
         )
+
+
+def _cases(result: Result) -> str:
+    """How many cases came to what; those that the end of the run prevented apart from those that were never to run."""
+    count = Counter(case.verdict for case in result.cases)
+    unreached = len(result.unreached)
+    late = f"[bold]{unreached} not reached[/], " if unreached else ""
+    return (
+        f"{count[Verdict.SOUND]} cases sound, {count[Verdict.UNCLEAR]} unclear, {late}"
+        f"{count[Verdict.SKIPPED] - unreached} not for this profile or dialect"
+    )
 
 
 def _list_plan(result: Result, console: Console) -> None:

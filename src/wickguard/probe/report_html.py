@@ -81,11 +81,13 @@ def _headline(result: Result) -> str:
 
 def _figures(result: Result) -> str:
     verdicts = {verdict: sum(case.verdict is verdict for case in result.cases) for verdict in Verdict}
+    unreached = len(result.unreached)
     shown = [
         (str(verdicts[Verdict.FINDING]), "cases with findings"),
         (str(verdicts[Verdict.SOUND]), "sound"),
         (str(verdicts[Verdict.UNCLEAR]), "unclear"),
-        (str(verdicts[Verdict.SKIPPED]), "not run"),
+        *([(str(unreached), "not reached")] if unreached else []),
+        (str(verdicts[Verdict.SKIPPED] - unreached), "not for this profile"),
     ]
     if result.ended is not None:
         shown += [

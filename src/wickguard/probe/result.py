@@ -23,6 +23,7 @@ from wickguard.probe.events import (
     Planned,
     Sampled,
     Started,
+    Verdict,
 )
 from wickguard.probe.finding import Finding, Severity
 from wickguard.probe.output import Output
@@ -68,6 +69,12 @@ class Result:
     def worst(self) -> Severity | None:
         """The highest severity found."""
         return max((finding.severity for finding in self.findings), key=lambda severity: severity.rank, default=None)
+
+    @property
+    def unreached(self) -> list[str]:
+        """Cases that were to run and did not, because the run ended before."""
+        left_out = {planned.case for planned in self.planned if planned.skip}
+        return [case.case for case in self.cases if case.verdict is Verdict.SKIPPED and case.case not in left_out]
 
 
 class Writer:

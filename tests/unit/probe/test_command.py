@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.unit.probe.runs import EVENTS, clean, cut_off, whole
+from tests.unit.probe.runs import EVENTS, clean, cut_off, planned, whole
 
 from wickguard.errors import ConfigError
 from wickguard.probe.command import FOUND, UNFINISHED, exit_code
 from wickguard.probe.console import summarise
-from wickguard.probe.events import Ended, EndReason
-from wickguard.probe.finding import Severity
+from wickguard.probe.events import CaseFinished, Ended, EndReason, Verdict
+from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.output import Output
 from wickguard.probe.report_html import write_html
 from wickguard.probe.report_sarif import sarif
@@ -55,6 +55,21 @@ def test_reports_say_so_when_the_canary_suffered() -> None:
     for text in (file.getvalue(), page.getvalue(), invocation["exitCodeDescription"]):
         assert f"canary_suffered: {DETAIL}" in text
     assert invocation["executionSuccessful"] is False
+
+
+def test_cases_that_the_end_prevented_are_told_apart_from_those_that_were_never_to_run() -> None:
+    """Out of time with one case left is another thing than a profile that leaves forty out."""
+    late = CaseFinished(4.9, "P30", Verdict.SKIPPED, "the run ended: out_of_time")
+    over = Ended(5.0, EndReason.OUT_OF_TIME, 180, 202_000, 5.0, Severity.ERROR)
+    console, page = Console(file=io.StringIO(), width=400), io.StringIO()
+    result = collect((*EVENTS[:-1], planned("P30", Oracle.MEMORY), late, over))
+    assert result.unreached == ["P30"]
+    assert whole().unreached == []
+    summarise(result, console)
+    write_html(result, page)
+    assert isinstance(console.file, io.StringIO)
+    assert "2 cases sound, 1 unclear, 1 not reached, 1 not for this profile or dialect" in console.file.getvalue()
+    assert "<b>1</b>not reached" in page.getvalue()
 
 
 def test_output_is_emptied_by_its_first_word_and_not_before(tmp_path: Path) -> None:
