@@ -20,18 +20,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
 from benches.found_texts import Corpus
 from benches.report import Report
 from wickguard import calibrate
-from wickguard.backend import EmbedPayload, EmbedResult, Job, ModelSpec
+from wickguard.backend import EmbedResult, Job, ModelSpec
 from wickguard.calibrate import Prices, find_prices
 from wickguard.control.drift import Drift, Watched, residual
 from wickguard.cost.calibration import CalibrationSettings, plan
-from wickguard.cost.text_sweep import sweep_of
+from wickguard.cost.text_sweep import payload_of, sweep_of
 from wickguard.deadline import Deadline
 from wickguard.guard.embedding import token_bound
 from wickguard.guard.price import Pricer
@@ -97,13 +96,6 @@ class Bench:
 
         await asyncio.gather(*(keep_busy() for _ in range(self._policy.workers.calls(Lane.SHORT))))
         return seen
-
-
-def payload_of(inputs: Inputs, order: random.Random) -> bytes:
-    """The call, its answer in numbers or in base64 (printing costs a few hundredths)."""
-    listed = [item if isinstance(item, str) else list(item) for item in inputs]
-    encoding: Literal["float", "base64"] = "float" if order.random() < 0.5 else "base64"
-    return msgspec.msgpack.encode(EmbedPayload(listed, truncate=True, normalize=True, encoding=encoding))
 
 
 def made(spec: ModelSpec, policy: Policy, speed: float) -> Iterator[tuple[str, Inputs, bytes]]:

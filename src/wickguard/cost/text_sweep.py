@@ -85,18 +85,18 @@ class TextSweep:
         ]
         seed = order.randrange(1 << 62)
         if order.random() < IDS_SHARE:
-            return self._point(synthesize_ids(lengths, self.spec.vocab, seed), 1.0, order)
+            return _point(synthesize_ids(lengths, self.spec.vocab, seed), 1.0, order)
         odd = order.random() < ODD_SHARE
         register = draw(ODD if odd else SHARES, order)
         most = self.settings.max_text_bytes
         sizes = [min(most, max(1, round(length * BYTES_PER_TOKEN))) for length in lengths]
-        return self._point(synthesize(sizes, register, seed), 0.0 if odd else 1.0, order)
+        return _point(synthesize(sizes, register, seed), 0.0 if odd else 1.0, order)
 
     def anchor(self) -> Point[Inputs]:
         """See Sweep."""
         tokens = min(_ANCHOR_TOKENS, self.spec.max_tokens - self.spec.special_tokens)
         inputs = synthesize_ids([tokens], self.spec.vocab)
-        return dataclasses.replace(self._point(inputs, 1.0, random.Random(0)), anchor=True)
+        return dataclasses.replace(_point(inputs, 1.0, random.Random(0)), anchor=True)
 
     def learn(self, runs: Sequence[Run[Inputs]]) -> Mapping[str, float]:
         """Tokens per character of each kind, as a TokenWeights of fields and values."""
@@ -122,11 +122,16 @@ class TextSweep:
         """See Sweep."""
         return measured(self.spec, subject, learned)
 
-    def _point(self, inputs: Inputs, weight: float, order: random.Random) -> Point[Inputs]:
-        encoding: Literal["float", "base64"] = "float" if order.random() < 0.5 else "base64"
-        listed = [item if isinstance(item, str) else list(item) for item in inputs]
-        payload = EmbedPayload(listed, truncate=True, normalize=True, encoding=encoding)
-        return Point(msgspec.msgpack.encode(payload), inputs, weight)
+
+def payload_of(inputs: Inputs, order: random.Random) -> bytes:
+    """The call, its answer in numbers or in base64 with equal chances (printing costs a few hundredths)."""
+    encoding: Literal["float", "base64"] = "float" if order.random() < 0.5 else "base64"
+    listed = [item if isinstance(item, str) else list(item) for item in inputs]
+    return msgspec.msgpack.encode(EmbedPayload(listed, truncate=True, normalize=True, encoding=encoding))
+
+
+def _point(inputs: Inputs, weight: float, order: random.Random) -> Point[Inputs]:
+    return Point(payload_of(inputs, order), inputs, weight)
 
 
 def sweep_of(

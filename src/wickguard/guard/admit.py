@@ -68,7 +68,7 @@ BARRIERS: dict[Barrier, Row] = {
         Reason.DEADLINE_INFEASIBLE, "even on an idle server", "seconds", "a longer timeout, or fewer inputs"
     ),
     Barrier.BEYOND_QUOTA: Row(Reason.BEYOND_QUOTA, "", "compute-seconds", "fewer or shorter inputs"),
-    Barrier.QUOTA: Row(Reason.OVER_QUOTA, "", "compute-seconds"),
+    Barrier.QUOTA: Row(Reason.OVER_QUOTA, "the call needs more than is left of it", "compute-seconds"),
     # What others use is nobody's business: no numbers.
     Barrier.GROUP: Row(Reason.GROUP_EXHAUSTED, "", accepted="a call with an API key"),
     Barrier.OWN_QUEUE: Row(Reason.OVER_SHARE, "", "seconds of own work waiting"),
