@@ -76,8 +76,8 @@ format: ## format everything
 attacks: install ## the attack suite alone
 	$(BIN)/python -m pytest tests/attacks -q
 
-bench: install ## print all tables; WRITE=--write commits them to benches/results
-	@for bench in engine generation first_token kill overhead modalities refusals goodput admission simulator; do $(BIN)/python -m benches.$$bench $(WRITE); done
+bench: install ## print all tables but those of siege and zoo; WRITE=--write commits them to benches/results
+	@for bench in engine generation first_token kill overhead modalities refusals goodput pricing admission simulator; do $(BIN)/python -m benches.$$bench $(WRITE); done
 
 siege: install ## A1 to A12 against the running server, in ten minutes on a quiet machine; WRITE=--write commits the tables
 	$(BIN)/python -m benches.siege $(WRITE)

@@ -19,7 +19,7 @@ from wickguard.deadline import Deadline
 
 
 class Pool(StrEnum):
-    """A group of callers that is capped as a whole."""
+    """Callers with a key, and those without."""
 
     KEYED = "keyed"
     ANONYMOUS = "anonymous"

@@ -46,7 +46,7 @@ class TextSettings:
 
     max_inputs: texts in one request.
     max_text_bytes: UTF-8 bytes of one text.
-    truncate: cut what is too long for the model, unless the request says otherwise; else refuse it.
+    truncate: cut what is too long for the model, unless the request says otherwise; else refuse it. (/embed cuts by default.)
     """
 
     max_inputs: Annotated[int, Meta(ge=1, le=4096)] = 64
