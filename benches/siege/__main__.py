@@ -33,8 +33,8 @@ EXPLAINED = (
     "(CV 5). Good: 200 within 1, 3 and 10 s. Kept: good in the attack over good in the calm before it. Classes: good in the "
     "attack. Wasted: CPU-seconds of calls without a result. Attackers: their part of the cores. Others: cores that were used "
     "by what has nothing to do with the siege, of the two; what is above 0 makes the rest worse than it is. Good tenants by "
-    "addresses: of a server whose policy vouches for strangers together (anonymous_rate half of the machine, anonymous_share 0.9, "
-    "alarmed_share 0.5; by default 0.1 of a core, 0.25, 0.1)."
+    "addresses: of a server whose policy vouches for strangers together (anonymous_rate half of the machine, anonymous_share "
+    "0.9, alarmed_share 0.5; by default 0.1 of a core, 0.25, 0.1)."
 )
 
 
