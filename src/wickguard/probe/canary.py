@@ -13,8 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from wickguard.clock import now
-from wickguard.probe.trace import Request, Step
-from wickguard.probe.wire import Address, Answer, Connection
+from wickguard.probe.wire import Answer
 
 HEALTH_S = 0.05
 _TICK_S = 0.01
@@ -24,12 +23,14 @@ _TICK_S = 0.01
 class Window:
     """What was seen while a window was open; times are seconds.
 
-    canary_s: latency of each canary that was answered well. canary_failures: those that were not. suffered_in_a_row: of the
+    canary_s: latency of each canary that was answered well. canary_limited: those that the target's own rate limit refused
+    (429). canary_failures: all others. suffered_in_a_row: of the
     latest canaries, by the judgement of whoever opened the window. health_s: latency of each health request, less our own
     lateness. health_failures: no answer at all. lag_s: our own worst lateness.
     """
 
     canary_s: list[float] = field(default_factory=list)
+    canary_limited: int = 0
     canary_failures: int = 0
     suffered_in_a_row: int = 0
     health_s: list[float] = field(default_factory=list)
@@ -81,12 +82,12 @@ class Canary:
 
 
 @contextlib.asynccontextmanager
-async def watched(address: Address, health: str, canary: Canary | None, timeout_s: float) -> AsyncIterator[Window]:
-    """Open a window: the health watch, and canaries when there is a `canary`."""
+async def watched(health: Sender, canary: Canary | None, timeout_s: float) -> AsyncIterator[Window]:
+    """Open a window: the health watch, and canaries when there is a `canary`. timeout_s: for what is on its way at its end."""
     window, lateness = Window(), Lateness()
     tasks = [
         asyncio.create_task(lateness.run()),
-        asyncio.create_task(_watch(address, health, window, lateness, timeout_s)),
+        asyncio.create_task(_watch(health, window, lateness)),
     ]
     flying: set[asyncio.Task[None]] = set()
     if canary is not None:
@@ -102,18 +103,12 @@ async def watched(address: Address, health: str, canary: Canary | None, timeout_
         await asyncio.gather(*tasks, *flying, return_exceptions=True)
 
 
-async def _watch(address: Address, path: str, window: Window, lateness: Lateness, timeout_s: float) -> None:
-    connection = Connection(address, None)
-    step = Step(Request("GET", path))
+async def _watch(health: Sender, window: Window, lateness: Lateness) -> None:
     started: float | None = None
     try:
         while True:
             started = now()
-            answer = await connection.exchange(step, timeout_s)
-            if answer.status == 0 and answer.error != "timeout":
-                # A server may close a warm connection whenever it likes; once more on a new one.
-                connection.close()
-                answer = await connection.exchange(step, timeout_s)
+            answer = await health()
             _note(window, lateness, started)
             if answer.status == 0:
                 window.health_failures += 1
@@ -123,7 +118,6 @@ async def _watch(address: Address, path: str, window: Window, lateness: Lateness
         # The one that is still without an answer when the window closes is as long as it has waited.
         if started is not None:
             _note(window, lateness, started)
-        connection.close()
 
 
 def _note(window: Window, lateness: Lateness, started: float) -> None:
@@ -149,6 +143,8 @@ async def _one(canary: Canary, window: Window, lateness: Lateness) -> None:
     ended = now()
     if answer.ok:
         window.canary_s.append(max(0.0, ended - started - lateness.between(started, ended)))
+    elif answer.status == 429:
+        window.canary_limited += 1
     else:
         window.canary_failures += 1
     window.suffered_in_a_row = window.suffered_in_a_row + 1 if canary.suffers(answer) else 0

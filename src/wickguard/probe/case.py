@@ -99,7 +99,8 @@ class Expect:
     statuses: the only acceptable answers to the attack's measured steps (empty: any but 5xx). exponent: of cost in size,
     at most. twin_ratio: cost of the attack over its twin's, at most. bytes_per_byte: growth of memory per byte sent, at
     most, beyond `memory_floor_bytes`. accepted_bytes: of a body that will be refused, at most (EARLY). close_s: until an
-    idle or unread connection is closed (CONNECTION). response_ratio: response over request bytes, at most.
+    idle or unread connection is closed (CONNECTION). response_ratio: response over request bytes, at most. may_wait: whether
+    the rest of an unfinished request may be waited for, or invited with 100 Continue (STATUS).
     """
 
     statuses: tuple[int, ...] = ()
@@ -110,6 +111,7 @@ class Expect:
     accepted_bytes: int = 2 * 1024 * 1024
     close_s: float = 15.0
     response_ratio: float = 64.0
+    may_wait: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ smallest text that keeps 80 % of the effect. It must not know tokenizers.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator
@@ -25,7 +26,7 @@ from wickguard.probe.observe import Observer
 from wickguard.probe.runner import Runner
 from wickguard.probe.search import READINGS, Search
 from wickguard.probe.trace import Trace, single
-from wickguard.probe.wellbeing import Wellbeing
+from wickguard.probe.wellbeing import RunOver, Wellbeing
 from wickguard.units import KIB
 
 BUDGET_BYTES = 4 * KIB
@@ -67,15 +68,28 @@ class Fuzzer:
             elites = await search.evolve(elites)
         if not elites or search.value(elites[0]) < _WORTH:
             return
-        best = elites[0]
+        async for event in self._accuse(elites[0]):
+            yield event
+
+    async def _accuse(self, best: Genome) -> AsyncIterator[Event]:
+        """The worst structure as a case; what is found waits for its smallest reproducer, but is told whatever happens."""
         runner = Runner(self._observer, self._wellbeing, self._seed, _CASE_S)
-        found = [event async for event in runner.run(_case(best, counted=self._tokens_per_byte > 0))]
-        sizes = [
-            event.finding.reproducer.size for event in found if isinstance(event, Found) and event.finding.reproducer
-        ]
-        if sizes:
-            self._smallest = await self._minimise(best, max(sizes))
-        for event in found:
+        held: list[Event] = []
+        try:
+            async for event in runner.run(_case(best, counted=self._tokens_per_byte > 0)):
+                if held or isinstance(event, Found):
+                    held.append(event)
+                else:
+                    yield event
+            findings = [event.finding for event in held if isinstance(event, Found)]
+            sizes = [finding.reproducer.size for finding in findings if finding.reproducer]
+            if sizes:
+                self._smallest = await self._minimise(best, max(sizes))
+        except (RunOver, asyncio.CancelledError):
+            for event in held:
+                yield event
+            raise
+        for event in held:
             yield self._with_reproducer(event) if isinstance(event, Found) else event
 
     async def _budget(self) -> int:
@@ -94,8 +108,10 @@ class Fuzzer:
         """Seconds of one text beyond what its tokens explain, None when it is refused: that costs nobody much (EARLY looks at
         the rest).
 
-        Raises RunOver when the target no longer serves anybody.
+        Raises RunOver when the target no longer serves anybody, and when the budget is used up.
         """
+        if (reason := self._observer.allowance.exceeded(now())) is not None:
+            raise RunOver(reason)
         seen = await self._observer.observe(single(self._observer.target.spelling.request([text])), watch=False)
         self._sent += 1
         broken = not seen.accepted and (seen.status == 0 or seen.status >= 500)

@@ -22,6 +22,7 @@ from wickguard.probe.trace import Request, Step, Trace
 from wickguard.probe.wire import Answer, Connection
 
 _SAMPLE_S = 0.05
+_OVERTIME_S = 3.0
 # Bytes around a body: request line and headers.
 _HEAD_BYTES = 250
 
@@ -102,21 +103,41 @@ class Observer:
         """One ordinary request on a connection of its own: the canary."""
         return await self.ask(self._benign)
 
-    async def ask(self, request: Request, timeout_s: float | None = None) -> Answer:
-        """Any request, on a connection of its own."""
+    async def ask(self, request: Request, timeout_s: float | None = None, body: list[bytes] | None = None) -> Answer:
+        """Any request, on a connection of its own. body: takes the pieces of the answer's body."""
         self.allowance.spend(1, request.size_bytes + _HEAD_BYTES)
         connection = Connection(self.target.address, self.target.key)
         try:
-            return await connection.exchange(Step(request), timeout_s or self.allowance.limits.request_s)
+            return await connection.exchange(Step(request), timeout_s or self._patience_s, body)
         finally:
             connection.close()
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a request may take: what the limits say, and not long beyond the end of the run."""
+        allowance = self.allowance
+        return min(allowance.limits.request_s, allowance.left_s(now()) + _OVERTIME_S)
 
     @contextlib.asynccontextmanager
     async def watch(self, canary: Canary | None = None) -> AsyncIterator[Window]:
         """The health watch, and the canaries."""
-        timeout_s = self.allowance.limits.request_s
-        async with watched(self.target.address, self.target.health, canary, timeout_s) as window:
-            yield window
+        # Without the key: health is for everybody.
+        connection, step = Connection(self.target.address, None), Step(Request("GET", self.target.health))
+
+        async def health() -> Answer:
+            self.allowance.spend(1, _HEAD_BYTES)
+            answer = await connection.exchange(step, self._patience_s)
+            if answer.status == 0 and answer.error != "timeout":
+                # A server may close a warm connection whenever it likes; once more on a new one.
+                connection.close()
+                answer = await connection.exchange(step, self._patience_s)
+            return answer
+
+        try:
+            async with watched(health, canary, self._patience_s) as window:
+                yield window
+        finally:
+            connection.close()
 
     async def observe(self, trace: Trace, memory: bool = False, watch: bool = True) -> Observation:
         """Send `trace` and read what it cost. memory: also sample it meanwhile, where there is a channel."""
@@ -151,7 +172,7 @@ class Observer:
             for index in chain:
                 step = trace.steps[index]
                 await asyncio.sleep(max(0.0, started + step.at_s - now()))
-                answers[index] = await connection.exchange(step, self.allowance.limits.request_s)
+                answers[index] = await connection.exchange(step, self._patience_s)
         finally:
             connection.close()
 
@@ -166,14 +187,8 @@ class Observer:
         return parse_metrics(answer) if answer is not None else None
 
     async def _metrics(self) -> str | None:
-        connection = Connection(self.target.address, self.target.key)
         pieces: list[bytes] = []
-        try:
-            answer = await connection.exchange(
-                Step(Request("GET", "/metrics")), self.allowance.limits.request_s, pieces
-            )
-        finally:
-            connection.close()
+        answer = await self.ask(Request("GET", "/metrics"), body=pieces)
         return b"".join(pieces).decode("utf-8", "replace") if answer.ok else None
 
     async def _sample(self, peak: _Peak) -> None:

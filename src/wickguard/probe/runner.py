@@ -22,6 +22,7 @@ from wickguard.probe.fit import fit
 from wickguard.probe.observe import Observation, Observer
 from wickguard.probe.oracles.cost import comparable
 from wickguard.probe.oracles.suspicion import Suspicion
+from wickguard.probe.oracles.verdict import liveness
 from wickguard.probe.series import CHANNELS, Series
 from wickguard.probe.storm import raise_storm, sampled_canaries
 from wickguard.probe.trace import Trace, single
@@ -34,6 +35,8 @@ _OF_REFUSALS = frozenset(
     {Oracle.EARLY, Oracle.EQUIVALENCE, Oracle.STATUS, Oracle.RETRY, Oracle.MEMORY, Oracle.CONNECTION}
 )
 _REFUSED_SIZES = 2
+# Of a storm.
+_WINDOWS = 4
 # A trace that takes this long is not repeated, only confirmed.
 _LONG_TRACE_S = 3.0
 _MOST_WAIT_S = 5.0
@@ -61,7 +64,7 @@ class Runner:
         async for event in self._measure(case, series, case.sizes, stormy=bool(case.oracles & _STORMY)):
             yield event
         suspicions = oracles.judge(case, series)
-        confirmed: list[Suspicion] = []
+        confirmed, last = suspicions, series
         if suspicions and not series.down:
             again = Series(floor_bytes=series.least_bytes)
             # A storm takes longest of all, so it is raised again only when it was what was suspicious.
@@ -72,15 +75,14 @@ class Runner:
             both = pool(series, again)
             details = {suspicion.oracle: suspicion for suspicion in oracles.judge(case, both)}
             confirmed = [details.get(item.oracle, item) for item in suspicions if item.oracle in seen]
-            series.down, series.lives = again.down, again.lives
+            last = again
             for curve in self._curves(case, both):
                 yield curve
         else:
-            confirmed = suspicions
             for curve in self._curves(case, series):
                 yield curve
-        if series.down and series.lives:
-            confirmed = [*confirmed, self._suffering(case, series)]
+        if last.down:
+            confirmed = [*confirmed, *self._left_behind(case, last, confirmed)]
         for suspicion in confirmed:
             yield Found(self._at(), self._finding(case, series, suspicion))
         yield CaseFinished(
@@ -93,7 +95,7 @@ class Runner:
             seconds=round(now() - began, 3),
             sizes=tuple(series.sizes),
         )
-        if series.down:
+        if last.down:
             await self._wellbeing.recover(f"case {case.id}")
 
     async def _measure(
@@ -112,10 +114,11 @@ class Runner:
                 async for event in self._both(case, series, size):
                     yield event
         if stormy and series.sizes and not series.down:
-            await self._check_allowance()
+            await self._check_allowance(_WINDOWS * self._limits.storm_s)
             size = max(series.accepted or series.sizes)
             attack, twin = self._traces(case, size)
             series.storm = await raise_storm(self._observer, self._wellbeing, size, attack, twin)
+            series.limited = series.limited or series.storm.limited
             for sample in sampled_canaries(case.id, series.storm, self._at()):
                 yield sample
             if not await self._wellbeing.well():
@@ -128,6 +131,9 @@ class Runner:
                 yield event
             latest = series.attack[size][-1] if size in series.attack else None
             if latest is None or series.down or series.limited:
+                return
+            if not latest.alive:
+                series.stopped = f"stopped at {size}: another process answers"
                 return
             refused += latest.status >= 400
             if latest.timed_out or latest.latency_s > self._limits.stop_s:
@@ -148,6 +154,8 @@ class Runner:
         calm = await self._unlimited(twin, memory)
         if calm is None:
             series.limited = True
+            # Limited is one thing; what serves nobody any more has to be left alone.
+            await self._wellbeing.guard(f"case {case.id}")
             return
         series.twin.setdefault(size, []).append(calm)
         yield self._sampled(case, Arm.TWIN, size, calm)
@@ -159,7 +167,7 @@ class Runner:
         await asyncio.sleep(case.pause_s)
         series.attack.setdefault(size, []).append(observed)
         yield self._sampled(case, Arm.ATTACK, size, observed)
-        if not (await self._wellbeing.well() and observed.alive):
+        if not await self._wellbeing.well() or (not observed.alive and self._observer.tree is not None):
             await self._leave_alone(series, size)
 
     async def _unlimited(self, twin: Trace, memory: bool) -> Observation | None:
@@ -175,6 +183,13 @@ class Runner:
         series.down, series.lives = True, await self._wellbeing.lives()
         series.stopped = f"stopped at {size}: ordinary requests {'suffer' if series.lives else 'fail'}"
 
+    def _left_behind(self, case: Case, series: Series, confirmed: list[Suspicion]) -> list[Suspicion]:
+        """What a case is accused of that the target did not survive well, whatever the case was made for."""
+        if any(suspicion.oracle is Oracle.LIVENESS for suspicion in confirmed):
+            return []
+        death = liveness(case, series)
+        return [death] if death is not None else [self._suffering(case, series)] if series.lives else []
+
     def _suffering(self, case: Case, series: Series) -> Suspicion:
         size, count = max(series.sizes), self._limits.canary_failures
         evidence = (
@@ -183,8 +198,8 @@ class Runner:
         )
         return Suspicion(Oracle.RECOVERY, count, 0, "canaries", evidence, size)
 
-    async def _check_allowance(self) -> None:
-        reason = self._observer.allowance.exceeded(now())
+    async def _check_allowance(self, needs_s: float = 0.0) -> None:
+        reason = self._observer.allowance.exceeded(now() + needs_s)
         if reason is not None:
             raise RunOver(reason)
 
@@ -192,7 +207,10 @@ class Runner:
         latest = series.attack[size][-1]
         longest = max((step.hold_s + step.at_s for step in latest.trace.steps), default=0.0)
         return (
-            not latest.timed_out and latest.latency_s <= self._limits.stop_s and longest + case.pause_s < _LONG_TRACE_S
+            latest.alive
+            and not latest.timed_out
+            and latest.latency_s <= self._limits.stop_s
+            and longest + case.pause_s < _LONG_TRACE_S
         )
 
     def _traces(self, case: Case, size: int) -> tuple[Trace, Trace]:
@@ -278,7 +296,7 @@ class Runner:
 def _asked_to_wait_s(observed: Observation) -> float:
     """The longest Retry-After among refusals that a rate limit or an overload may have caused; 0 when there is none."""
     waits = [answer.headers.get("retry-after", "") for answer in observed.answers if answer.status in (429, 503)]
-    return max((float(wait) for wait in waits if wait.isdigit()), default=0.0)
+    return max((float(wait) for wait in waits if wait.isascii() and wait.isdigit()), default=0.0)
 
 
 def pool(first: Series, second: Series) -> Series:
@@ -305,5 +323,5 @@ def _reason(series: Series, suspicions: list[Suspicion], confirmed: list[Suspici
     if suspicions and not confirmed:
         return "seen once and not again: " + "; ".join(item.evidence[0] for item in suspicions)
     if series.limited:
-        return "the target's own rate limit refused ordinary requests; run the probe under a key with a larger quota"
+        return "the target refused ordinary requests and said when to come back; run the probe under a key with a larger quota"
     return series.stopped

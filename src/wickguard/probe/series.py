@@ -57,6 +57,12 @@ class Storm:
     attack: Window
     after: Window
 
+    @property
+    def limited(self) -> bool:
+        """Whether the target's own rate limit refused ordinary requests: a neighbour has a limit of its own, so this tells
+        nothing of it."""
+        return any(window.canary_limited for window in (self.quiet, self.twin, self.attack, self.after))
+
 
 @dataclass(slots=True)
 class Series:
@@ -95,6 +101,11 @@ class Series:
     def refused(self) -> list[int]:
         """Sizes at which the attack was answered with an error status every time."""
         return [size for size in self.sizes if all(item.status >= 400 for item in self.attack[size])]
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another process, or none, was there after one of the attacks."""
+        return any(not item.alive for items in self.attack.values() for item in items)
 
     def points(self, sizes: Iterable[int], read: Reader, twin: bool = False) -> list[Point]:
         """A curve: for each size the least of the repeats. Sizes for which a channel is silent are left out."""

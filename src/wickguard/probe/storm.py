@@ -36,7 +36,7 @@ async def raise_storm(observer: Observer, wellbeing: Wellbeing, size: int, attac
 
 async def _calm(observer: Observer) -> None:
     # What earlier traces left behind would make the quiet window as bad as the attack, and hide it.
-    until, well = now() + _CALM_S, 0
+    until, well = now() + min(_CALM_S, observer.allowance.left_s(now())), 0
     while well < _CALM_CONTROLS and now() < until:
         answer = await observer.control()
         well = well + 1 if answer.ok else 0

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+# In raw bytes, where the target's own Host line goes when they are sent, and its key.
+RAW_HOST = b"Host: target.invalid\r\n"
+
 
 class Reading(StrEnum):
     """What a client does with the answer: read it, never read it, or hang up as soon as its request is out."""
@@ -22,7 +25,7 @@ class Reading(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP/1.1 request. Host, Content-Length, the API key and the probe's own marker are added when it is sent,
-    unless `headers` has them. `raw` replaces everything: exactly these bytes are written.
+    unless `headers` has them. `raw` replaces everything: exactly these bytes are written, RAW_HOST apart.
     """  # fmt: skip
 
     method: str = "POST"

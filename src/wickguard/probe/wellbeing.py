@@ -1,9 +1,9 @@
 """Wellbeing: whether the target's ordinary requests still fare as before the run, and when it has to be left alone.
 
 Decides that a canary suffers when it fails, or takes longer than the latency at which cases stop growing and several times
-what it took before the run; a refusal by the target's own rate limit is no suffering. Promises that nothing but canaries is
-sent once so many in a row have suffered, until one fares well again; a run that waits for that in vain is over. It must not
-know cases.
+what it took before the run; a refusal by the target's own rate limit is no suffering, nor one that says when to come back.
+Promises that nothing but canaries is sent once so many in a row have suffered, until one fares well again; a run that waits
+for that in vain is over. It must not know cases.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Wellbeing:
         """Whether this ordinary request failed or was far too slow."""
         if canary.ok:
             return canary.latency_s > self.bound_s
-        return canary.status not in (429, 503)
+        return not canary.asks_to_wait
 
     async def well(self) -> bool:
         """Whether one of the next ordinary requests does not suffer; False after the limit's number of them in a row."""

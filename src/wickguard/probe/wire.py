@@ -16,7 +16,7 @@ import h11
 
 from wickguard import __version__
 from wickguard.clock import now
-from wickguard.probe.trace import Reading, Request, Step
+from wickguard.probe.trace import RAW_HOST, Reading, Request, Step
 from wickguard.units import KIB, MIB
 
 MARKER = f"wickguard-probe/{__version__}"
@@ -37,7 +37,7 @@ class Answer:
     status: 0 when no answer came; `error` then says why: refused, reset, timeout, closed, malformed. latency_s: from the
     first byte sent (of a slow body: from its last) to the end of the answer, or to the failure. taken_bytes: of the body,
     when the answer began. tail: the last bytes of the answer's body. open_s: how long the target kept the connection.
-    kept_open: it was still open when `hold_s` was over.
+    kept_open: it was still open when `hold_s` was over. continued: the rest of the request was invited (100 Continue).
     """
 
     status: int = 0
@@ -50,11 +50,17 @@ class Answer:
     error: str = ""
     open_s: float = 0.0
     kept_open: bool = False
+    continued: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether the request was accepted."""
-        return 200 <= self.status < 300
+        """Whether the request was accepted, and its answer came whole."""
+        return 200 <= self.status < 300 and not self.error
+
+    @property
+    def asks_to_wait(self) -> bool:
+        """Whether the target said that it has too much to do for this caller, or for anybody, and that it knows."""
+        return self.status == 429 or (self.status == 503 and "retry-after" in self.headers)
 
     @property
     def refused(self) -> bool:
@@ -178,7 +184,7 @@ class Connection:
     def _head(self, step: Step) -> bytes:
         request = step.request
         if request.raw is not None:
-            return request.raw
+            return request.raw.replace(RAW_HOST, self._own_lines())
         given = {name.lower() for name, _ in request.headers}
         lines = [f"{request.method} {request.path} HTTP/1.1"]
         own = {
@@ -193,6 +199,10 @@ class Connection:
         lines += [f"{name}: {value}" for name, value in own.items() if value and name not in given]
         lines += [f"{name}: {value}" for name, value in request.headers]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+    def _own_lines(self) -> bytes:
+        key = f"Authorization: Bearer {self._key}\r\n" if self._key else ""
+        return f"Host: {self._address.authority}\r\n{key}".encode("latin-1", "replace")
 
 
 @dataclass(slots=True)
@@ -245,10 +255,8 @@ async def _parse(
                 answer.error = "closed"
                 return
             parser.receive_data(data)
-        elif isinstance(event, h11.Response):
-            answer.status = event.status_code
-            answer.headers = {bytes(name).decode(): value.decode("latin-1") for name, value in event.headers}
-            answer.taken_bytes = progress.body_bytes
+        elif isinstance(event, h11.InformationalResponse | h11.Response):
+            _head_came(answer, event, progress)
         elif isinstance(event, h11.Data):
             _keep(answer, bytes(event.data))
             if progress.wanted is not None:
@@ -257,6 +265,15 @@ async def _parse(
                 return
         elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
             return
+
+
+def _head_came(answer: Answer, event: h11.InformationalResponse | h11.Response, progress: _Progress) -> None:
+    if isinstance(event, h11.InformationalResponse):
+        answer.continued = answer.continued or event.status_code == 100
+        return
+    answer.status = event.status_code
+    answer.headers = {bytes(name).decode(): value.decode("latin-1") for name, value in event.headers}
+    answer.taken_bytes = progress.body_bytes
 
 
 async def _still_open(reader: asyncio.StreamReader) -> bool:

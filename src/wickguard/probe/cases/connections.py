@@ -14,7 +14,7 @@ from wickguard.probe.cases.payload import (
     taxonomy,
 )
 from wickguard.probe.finding import Oracle, Severity
-from wickguard.probe.trace import Pace, Reading, Request, Step, Trace
+from wickguard.probe.trace import RAW_HOST, Pace, Reading, Request, Step, Trace
 from wickguard.units import KIB, MIB
 
 # A head must be over by then; connections are held a little longer, to see it.
@@ -28,7 +28,7 @@ def _silent(target: Spelling, size: int, chance: random.Random) -> Trace:
 
 
 def _slow_head(target: Spelling, size: int, chance: random.Random) -> Trace:
-    start = f"POST {target.path} HTTP/1.1\r\nHost: localhost\r\nX-Slow: ".encode()
+    start = f"POST {target.path} HTTP/1.1\r\n".encode() + RAW_HOST + b"X-Slow: "
     request = Request(path=target.path, raw=start + b"a" * 64)
     pace = Pace(piece_bytes=len(start) // 4, gap_s=1.0)
     step = Step(request, pace=pace, hold_s=HOLD_S, complete=False, measured=False, label="slow head")

@@ -14,7 +14,7 @@ from typing import Any
 from wickguard.modality.text import synthesize
 from wickguard.probe.case import Build, Spelling
 from wickguard.probe.finding import Taxonomy
-from wickguard.probe.trace import Request, Step, Trace, single
+from wickguard.probe.trace import RAW_HOST, Request, Step, Trace, single
 
 # Stands where the hostile value goes, until the document is bytes.
 _MARK = "wickguard-probe-puts-it-here"
@@ -31,7 +31,7 @@ TEXT = frozenset({"openai", "tei", "openapi"})
 TENSOR = frozenset({"oip"})
 
 # What a sound server may say to a request that can never succeed, and to one that it may also serve.
-REFUSED = (400, 404, 405, 411, 413, 414, 415, 417, 422, 431, 501, 505)
+REFUSED = (400, 401, 403, 404, 405, 411, 413, 414, 415, 417, 421, 422, 431, 501, 505)
 SERVED_OR_REFUSED = (200, *REFUSED)
 NO_SUCH_ROUTE = "/wickguard-probe/no-such-route"
 
@@ -105,9 +105,9 @@ def each(make: Callable[[Spelling], Sequence[tuple[str, Request]]], *, hold_s: f
 
 
 def head(target: Spelling, fields: Sequence[str], *, method: str = "POST", path: str | None = None) -> bytes:
-    """A request head as bytes, with `fields` as they are and no others but Host."""
-    lines = [f"{method} {path or target.path} HTTP/1.1", "Host: localhost", *fields]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    """A request head as bytes, with `fields` as they are and no others but Host (and the key, when it is sent)."""
+    rest = "".join(f"{line}\r\n" for line in (*fields, "")).encode("latin-1")
+    return f"{method} {path or target.path} HTTP/1.1\r\n".encode("latin-1") + RAW_HOST + rest
 
 
 def raw(target: Spelling, fields: Sequence[str], body: bytes = b"") -> Request:

@@ -32,9 +32,8 @@ JUDGES: dict[Oracle, Judge] = {
 
 
 def judge(case: Case, series: Series) -> list[Suspicion]:
-    """Every suspicion of the case's oracles, in the order of the table."""
+    """Every suspicion of the case's oracles, in the order of the table; of a death, whatever the case was made for."""
+    wanted = case.oracles | ({Oracle.LIVENESS} if series.replaced else set())
     return [
-        suspicion
-        for oracle, ask in JUDGES.items()
-        if oracle in case.oracles and (suspicion := ask(case, series)) is not None
+        suspicion for oracle, ask in JUDGES.items() if oracle in wanted and (suspicion := ask(case, series)) is not None
     ]

@@ -32,7 +32,9 @@ def liveness(case: Case, series: Series) -> Suspicion | None:
         hung_up = [step for step, answer in series.attack[size][0].measured if _hung_up(step, answer)]
         again = all(any(_hung_up(*pair) for pair in item.measured) for item in series.attack[size])
         if hung_up and again:
-            evidence = (f"at {size} of {case.feature} the connection broke without an answer, as when a process ends",)
+            evidence = (
+                f"at {size} of {case.feature} the connection broke before an answer was whole, as when a process ends",
+            )
             return Suspicion(Oracle.LIVENESS, len(hung_up), 0, "deaths", evidence, size, step=hung_up[0].label)
     return None
 
@@ -42,7 +44,9 @@ def _hung_up(step: Step, answer: Answer) -> bool:
     # nothing else shows that a process died. Long bodies don't count: a refusal may be lost when they are cut off.
     ordinary = step.complete and step.reading is Reading.ALL and step.request.raw is None and not step.request.headers
     short = step.request.size_bytes <= _ANSWERED_BYTES
-    return ordinary and short and answer.status == 0 and answer.error in ("reset", "closed")
+    without = answer.status == 0 and answer.error in ("reset", "closed")
+    midway = 200 <= answer.status < 300 and answer.error in ("reset", "malformed")
+    return ordinary and short and (without or midway)
 
 
 def status(case: Case, series: Series) -> Suspicion | None:
@@ -51,7 +55,11 @@ def status(case: Case, series: Series) -> Suspicion | None:
     for size in series.sizes:
         for step, answer in (pair for item in series.attack[size] for pair in item.measured):
             code = answer.status
-            overload = _asks_to_wait(answer)
+            if not case.expect.may_wait and (answer.continued or (not code and answer.kept_open)):
+                said = "invited the rest with 100 Continue" if answer.continued else "waited for the rest"
+                evidence = (f"{step.label or case.feature} at {size}: {said}; expected a refusal of the head alone",)
+                return Suspicion(Oracle.STATUS, code or 100, 499, "status", evidence, size, step=step.label)
+            overload = answer.asks_to_wait
             wrong = code not in allowed if allowed else code >= 500 and code not in _HONEST
             # No answer at all is for other oracles; an honest "busy" is not about this request.
             if code and wrong and not overload:
@@ -71,7 +79,7 @@ def retry(case: Case, series: Series) -> Suspicion | None:
             repeats = all(answer.status in _RETRYABLE for answer in answers) and len({a.status for a in answers}) == 1
             discouraged = any(answer.headers.get("x-should-retry") == "false" for answer in answers)
             # In a quick row of requests the later ones meet a rate limit each time, and not because of what they say.
-            limited = len(items[0].trace.steps) > 1 and all(_asks_to_wait(answer) for answer in answers)
+            limited = len(items[0].trace.steps) > 1 and all(answer.asks_to_wait for answer in answers)
             if (
                 step.measured
                 and len(answers) >= 2
@@ -85,10 +93,6 @@ def retry(case: Case, series: Series) -> Suspicion | None:
                 )
                 return Suspicion(Oracle.RETRY, answers[0].status, 499, "status", evidence, size, step=step.label)
     return None
-
-
-def _asks_to_wait(answer: Answer) -> bool:
-    return answer.status in (429, 503) and "retry-after" in answer.headers
 
 
 def early(case: Case, series: Series) -> Suspicion | None:
