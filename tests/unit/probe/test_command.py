@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.unit.probe.runs import EVENTS, clean, cut_off, planned, whole
+from tests.unit.probe.runs import EVENTS, clean, cut_off, finding, planned, whole
 
 from wickguard.errors import ConfigError
-from wickguard.probe.command import FOUND, UNFINISHED, exit_code
+from wickguard.probe.command import FOUND, UNFINISHED, exit_code, show
+from wickguard.probe.compare import Comparison, compare
 from wickguard.probe.console import summarise
 from wickguard.probe.events import CaseFinished, Ended, EndReason, Verdict
 from wickguard.probe.finding import Oracle, Severity
@@ -41,6 +42,41 @@ def test_code_follows_the_worst_finding_when_the_run_was_finished() -> None:
     assert exit_code(whole(), None, "never") == 0
     assert exit_code(clean(), None, str(Severity.NOTE)) == 0
     assert exit_code(cut_off(), None, str(Severity.ERROR)) == UNFINISHED
+
+
+NEW = finding(Severity.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "codes"),
+    [
+        (Comparison(), {"note": 0, "warning": 0, "error": 0, "never": 0}),
+        (Comparison(appeared=(NEW,)), {"note": FOUND, "warning": FOUND, "error": 0, "never": 0}),
+        (Comparison(unjudged=(NEW,)), {"note": FOUND, "warning": FOUND, "error": 0, "never": 0}),
+        (Comparison(regressions=("dearer",)), {"note": FOUND, "warning": FOUND, "error": FOUND, "never": FOUND}),
+        (Comparison(obstacle="another model"), dict.fromkeys(("note", "warning", "error", "never"), UNFINISHED)),
+    ],
+    ids=["alike", "new", "not judged before", "dearer", "not to be compared"],
+)
+def test_code_follows_from_what_is_new_when_there_is_an_earlier_run(
+    comparison: Comparison, codes: dict[str, int]
+) -> None:
+    """What this run found and the earlier one had as well does not count; what can't be compared is no success."""
+    assert {threshold: exit_code(whole(), comparison, threshold) for threshold in codes} == codes
+    assert exit_code(ended(EndReason.INTERRUPTED), comparison, "never") == UNFINISHED
+
+
+def test_code_is_no_success_when_there_was_nothing_to_compare() -> None:
+    """A dry run, a run that was over before its first case: "not worse than before" would open a gate on nothing."""
+    for result in (collect((EVENTS[0], Ended(5.0, EndReason.DRY_RUN, 0, 0, 0.0))), Result()):
+        compared = compare(whole(), result)
+        code = exit_code(result, compared, "never")
+        console = Console(file=io.StringIO(), width=400)
+        show(compared, code, console)
+        assert isinstance(console.file, io.StringIO)
+        assert code == UNFINISHED
+        assert "nothing was compared" in console.file.getvalue()
+        assert "worse than before" not in console.file.getvalue()
 
 
 def test_reports_say_so_when_the_canary_suffered() -> None:
