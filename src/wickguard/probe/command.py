@@ -26,7 +26,7 @@ from wickguard.probe.engine import Options, probe
 from wickguard.probe.events import EndReason, Event
 from wickguard.probe.finding import Severity
 from wickguard.probe.output import Output
-from wickguard.probe.policy_out import write_policy
+from wickguard.probe.policy_out import PolicyFiles
 from wickguard.probe.report_html import write_html
 from wickguard.probe.report_junit import write_junit
 from wickguard.probe.report_sarif import write_sarif
@@ -82,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
         listeners: list[Listener] = [result.add]
         if options.jsonl:
             listeners.append(Writer(stack.enter_context(Output(options.jsonl))).add)
+        policy = stack.enter_context(PolicyFiles(options.policy)) if options.policy else None
         reports = [(write, stack.enter_context(Output(path))) for path, write in _reports(options) if path is not None]
         live = stack.enter_context(LiveConsole(console))
         with contextlib.suppress(KeyboardInterrupt):
@@ -89,6 +90,10 @@ def run(options: argparse.Namespace) -> int:
         if result.started is not None:
             for write, output in reports:
                 write(result, output.begin())
+        # Last: what goes wrong with it must not cost the reports.
+        notes = policy.write(result, _unfit(result)) if policy is not None else []
+    for note in notes:
+        console.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
     comparison = compare(old, result) if old is not None else None
     code = exit_code(result, comparison, options.fail_on)
     if comparison is not None:
@@ -104,7 +109,6 @@ async def _run(options: Options, listeners: list[Listener]) -> None:
 
 def _reports(options: argparse.Namespace) -> list[tuple[Path | None, Callable[[Result, TextIO], None]]]:
     return [
-        (options.policy, write_policy),
         (options.html, write_html),
         (options.sarif, write_sarif),
         (options.junit, write_junit),
@@ -120,6 +124,13 @@ def exit_code(result: Result, comparison: Comparison | None, threshold: str) -> 
         return UNFINISHED if comparison.obstacle else FOUND if comparison.worse(least) else 0
     worst = result.worst
     return FOUND if least is not None and worst is not None and worst.rank >= least.rank else 0
+
+
+def _unfit(result: Result) -> str:
+    """Why no policy is made of this run, "" when one may be: half a policy is no limit where the whole one had one."""
+    if result.ended is None or result.ended.reason in _UNFINISHED:
+        return "the run was not finished"
+    return "a dry run measures nothing" if result.ended.reason is EndReason.DRY_RUN else ""
 
 
 def show(comparison: Comparison, code: int, console: Console) -> None:
