@@ -1,7 +1,8 @@
 """`wickguard probe`: its arguments, and the listeners that a run is given. No logic of its own.
 
-Decides the exit code: 0 when nothing at or above the threshold was found (and, with --compare, nothing got worse), 1
-otherwise; 2 is what every command answers to a wrong call; 3 when the run could not be finished.
+Decides the exit code: 1 when something at or above the threshold of --fail-on was found, 0 otherwise; with --compare, 1
+when costs or limits got worse or such a finding is not in the earlier run, 0 otherwise, whatever the earlier run had found
+already. 2 is what every command answers to a wrong call; 3 when the run could not be finished, or could not be compared.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from wickguard.probe.engine import Options, probe
 from wickguard.probe.events import EndReason, Event
 from wickguard.probe.finding import Severity
 from wickguard.probe.output import Output
-from wickguard.probe.policy_out import write_policy
+from wickguard.probe.policy_out import PolicyFiles
 from wickguard.probe.report_html import write_html
 from wickguard.probe.report_junit import write_junit
 from wickguard.probe.report_sarif import write_sarif
@@ -59,12 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(f"--{name}", type=Path, metavar="F", help=f"write {what}")
     parser.add_argument(
-        "--compare", type=Path, metavar="OLD.jsonl", help="fail when this run is worse than an earlier one"
-    )
+        "--compare", type=Path, metavar="OLD.jsonl",
+        help="exit with 1 only for what is worse than in an earlier run: costs, limits, findings that it doesn't have",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="list what would be sent, and send nothing")
     parser.add_argument(
         "--fail-on", choices=[*map(str, Severity), _NEVER], default=str(Severity.WARNING),
-        help="the lowest severity that makes the exit code 1",
+        help="the lowest severity of a finding that makes the exit code 1; with --compare, of a new one",
     )  # fmt: skip
 
 
@@ -80,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
         listeners: list[Listener] = [result.add]
         if options.jsonl:
             listeners.append(Writer(stack.enter_context(Output(options.jsonl))).add)
+        policy = stack.enter_context(PolicyFiles(options.policy)) if options.policy else None
         reports = [(write, stack.enter_context(Output(path))) for path, write in _reports(options) if path is not None]
         live = stack.enter_context(LiveConsole(console))
         with contextlib.suppress(KeyboardInterrupt):
@@ -87,10 +90,15 @@ def run(options: argparse.Namespace) -> int:
         if result.started is not None:
             for write, output in reports:
                 write(result, output.begin())
+        # Last: what goes wrong with it must not cost the reports.
+        notes = policy.write(result, _unfit(result)) if policy is not None else []
+    for note in notes:
+        console.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
     comparison = compare(old, result) if old is not None else None
+    code = exit_code(result, comparison, options.fail_on)
     if comparison is not None:
-        _show(comparison, console)
-    return exit_code(result, comparison, options.fail_on)
+        show(comparison, code, console)
+    return code
 
 
 async def _run(options: Options, listeners: list[Listener]) -> None:
@@ -101,7 +109,6 @@ async def _run(options: Options, listeners: list[Listener]) -> None:
 
 def _reports(options: argparse.Namespace) -> list[tuple[Path | None, Callable[[Result, TextIO], None]]]:
     return [
-        (options.policy, write_policy),
         (options.html, write_html),
         (options.sarif, write_sarif),
         (options.junit, write_junit),
@@ -112,23 +119,38 @@ def exit_code(result: Result, comparison: Comparison | None, threshold: str) -> 
     """What the command returns: 0, FOUND or UNFINISHED (see above). threshold: a severity, or "never"."""
     if result.ended is None or result.ended.reason in _UNFINISHED:
         return UNFINISHED
+    least = None if threshold == _NEVER else Severity(threshold)
     if comparison is not None:
-        return FOUND if comparison.worse else 0
+        return UNFINISHED if comparison.obstacle else FOUND if comparison.worse(least) else 0
     worst = result.worst
-    if threshold == _NEVER or worst is None:
-        return 0
-    return FOUND if worst.rank >= Severity(threshold).rank else 0
+    return FOUND if least is not None and worst is not None and worst.rank >= least.rank else 0
 
 
-def _show(comparison: Comparison, console: Console) -> None:
+def _unfit(result: Result) -> str:
+    """Why no policy is made of this run, "" when one may be: half a policy is no limit where the whole one had one."""
+    if result.ended is None or result.ended.reason in _UNFINISHED:
+        return "the run was not finished"
+    return "a dry run measures nothing" if result.ended.reason is EndReason.DRY_RUN else ""
+
+
+def show(comparison: Comparison, code: int, console: Console) -> None:
+    """What changed since the earlier run, and what that comes to by the exit code."""
+    for text in comparison.notes:
+        console.print(f"[yellow]note[/]    {escape(text)}", soft_wrap=True)
     for text in comparison.regressions:
         console.print(f"[bold red]worse[/]   {escape(text)}", soft_wrap=True)
-    for finding in comparison.appeared:
-        console.print(f"[bold red]new[/]     {escape(finding.case)}: {escape(finding.title)}", soft_wrap=True)
-    for finding in comparison.gone:
-        console.print(f"[green]gone[/]    {escape(finding.case)}: {escape(finding.title)}", soft_wrap=True)
+    for label, findings in (
+        ("[bold red]new[/]     ", comparison.appeared),
+        ("[yellow]not judged before[/]  ", comparison.unjudged),
+        ("[green]gone[/]    ", comparison.gone),
+    ):
+        for finding in findings:
+            text = f"{finding.case}: {finding.title} ({finding.severity})"
+            console.print(f"{label}{escape(text)}", soft_wrap=True)
     for text in comparison.improvements:
         console.print(f"[green]better[/]  {escape(text)}", soft_wrap=True)
     for case in comparison.unmeasured:
         console.print(f"[yellow]not measured this time[/]  {escape(case)}")
-    console.print("worse than before" if comparison.worse else "not worse than before")
+    verdicts = {0: "not worse than before", FOUND: "worse than before"}
+    none = comparison.obstacle or "not compared to the end: the run was not finished"
+    console.print(escape(verdicts.get(code, none)), soft_wrap=True)

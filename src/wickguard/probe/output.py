@@ -25,7 +25,7 @@ class Output:
             self._file: TextIO = path.open("a", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"{path} can't be written: {error.strerror}") from error
-        self._begun = False
+        self._begun = self._unwanted = False
 
     def begin(self) -> TextIO:
         """The file, to write to; what an earlier run left in it is gone after the first call."""
@@ -36,6 +36,15 @@ class Output:
                 self._file.truncate(0)
         return self._file
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is a file of an earlier run, which stays unless something is written."""
+        return not self._made and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+
+    def discard(self) -> None:
+        """Remove the file at the end: what an earlier run left in it holds no longer, and there is nothing to put there."""
+        self._unwanted = True
+
     def __enter__(self) -> Self:
         return self
 
@@ -43,5 +52,5 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        if self._made and not self._begun:
+        if self._unwanted or (self._made and not self._begun):
             self._path.unlink(missing_ok=True)

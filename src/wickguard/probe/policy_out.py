@@ -3,24 +3,33 @@
 Decides which measured limit becomes which key, by the feature and the kind of route; and, from what the curves predict at
 those limits, the deadline, the most that one call may be granted, and the rate of callers without a key. Promises TOML that
 `wickguard policy check` accepts (values are brought into the keys' own ranges), with the curve that each number comes from
-beside it, and nothing about features that were not measured. It must not know the policy's code: it is above the probe.
+beside it, nothing about features that were not measured, and beside each key that had to stay out the reason. Promises
+that a policy in use is not replaced by one that says nothing, and that the cost file beside a policy is of the same run. It
+must not know the policy's code: it is above the probe.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from types import TracebackType
+from typing import Self, TextIO
 
 import msgspec
 
-from wickguard.probe.events import CurveFitted, LimitDerived, Started
+from wickguard.probe.events import Arm, CurveFitted, LimitDerived, Planned, Started, Verdict
 from wickguard.probe.fit import Fit
+from wickguard.probe.limits import why_none
+from wickguard.probe.output import Output
 from wickguard.probe.result import Result
 from wickguard.units import KIB, MIB, format_bytes, format_seconds
 
 COST_FORMAT = 1
+_SWEEP = "sweep:"
+# What is written to by the names in here is no file that another could stand beside, whatever is behind it.
+_DEVICES, _PROCESSES = Path("/dev"), Path("/proc")
 _SQUARE = "bytes, as many inputs as each is long"
 # Feature -> section, key, and the range that the key accepts.
 _TEXT = {
@@ -92,22 +101,75 @@ class UpstreamCost(msgspec.Struct, frozen=True):
     curves: tuple[CostCurve, ...]
 
 
+class PolicyFiles:
+    """The policy's file and the cost file beside it: opened at once, written together or not at all. Raises ConfigError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with ExitStack() as stack:
+            self._policy = stack.enter_context(Output(path))
+            beside = cost_path(path)
+            self._cost = stack.enter_context(Output(beside)) if beside is not None else None
+            self._open = stack.pop_all()
+
+    def write(self, result: Result, unfit: str = "") -> list[str]:
+        """Write both, or leave both as they are; returns why, in sentences. unfit: why no policy is made of such a run."""
+        why = unfit or ("" if _sections(result) else "no key of it follows from what was measured")
+        if why:
+            left = f"; {self._path} is left as it was" if self._policy.kept else ""
+            return [f"no policy was written: {why}{left}", *([] if unfit else left_out(result))]
+        write_policy(result, self._policy.begin())
+        cost = upstream_cost(result)
+        if self._cost is not None and cost is not None:
+            self._cost.begin().write(msgspec.json.format(msgspec.json.encode(cost), indent=1).decode() + "\n")
+        elif self._cost is not None:
+            self._cost.discard()
+        return []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+
+def cost_path(policy: Path) -> Path | None:
+    """The cost file's place, beside a policy that is open: same name, `.cost.json`. None beside a pipe or /dev/stdout."""
+    folder = policy.parent.resolve()
+    if not policy.is_file() or folder == _DEVICES or _PROCESSES in folder.parents:
+        return None
+    return policy.with_suffix(".cost.json")
+
+
 def write_policy(result: Result, file: TextIO) -> None:
-    """Write the policy to `file`, and the cost file beside it (same name, `.cost.json`)."""
+    """Write the policy to `file`."""
     file.write(policy_text(result))
     file.flush()
-    cost = upstream_cost(result)
-    if cost is not None:
-        path = Path(file.name).with_suffix(".cost.json")
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(cost), indent=1) + b"\n")
 
 
 def policy_text(result: Result) -> str:
     """The policy as TOML; comments only when no sweep gave a limit."""
-    started = result.started
-    lines = ["# Limits by `wickguard probe`.", *_provenance(started)]
-    path = started.path.partition("?")[0] if started else ""
-    keys = next((found for end, found in KEYS.items() if path.endswith(end)), _TEXT)
+    keys = _keys(result)
+    lines = ["# Limits by `wickguard probe`.", *_provenance(result.started)]
+    lines += [
+        _comment(f"{limit.feature}: {limit.limit} ({limit.reason}); no key of the policy bounds it.")
+        for limit in result.limits
+        if limit.feature not in keys
+    ]
+    lines += [_comment(reason) for reason in left_out(result)]
+    sections = _sections(result)
+    if not sections:
+        lines.append("# No sweep of this run ended with a limit.")
+    for section, found in sorted(sections.items()):
+        lines += ["", f"[{section}]", *found]
+    return "\n".join(lines) + "\n"
+
+
+def _sections(result: Result) -> dict[str, list[str]]:
+    """The lines of each section; empty when no limit has a key."""
+    keys = _keys(result)
     sections: dict[str, list[str]] = {}
     for limit in result.limits:
         if limit.feature in keys:
@@ -115,15 +177,37 @@ def policy_text(result: Result) -> str:
             value = min(most, max(least, _value(key, limit, result.limits)))
             why = "a body holds no more" if key == "max_text_bytes" and value < limit.limit else limit.reason
             sections.setdefault(section, []).append(f"{key} = {value}  # sweep of {limit.feature}: {why}")
-        else:
-            lines.append(f"# {limit.feature}: {limit.limit} ({limit.reason}); no key of the policy bounds it.")
-    for section, line in _consequences(result, keys):
+    for section, line in _consequences(result, keys) if sections else ():
         sections.setdefault(section, []).append(line)
-    if not sections:
-        lines.append("# No sweep of this run ended with a limit.")
-    for section, found in sorted(sections.items()):
-        lines += ["", f"[{section}]", *found]
-    return "\n".join(lines) + "\n"
+    return sections
+
+
+def _keys(result: Result) -> dict[str, tuple[str, str, int, int]]:
+    path = result.started.path.partition("?")[0] if result.started else ""
+    return next((found for end, found in KEYS.items() if path.endswith(end)), _TEXT)
+
+
+def left_out(result: Result) -> list[str]:
+    """Of each sweep that was to run and gave no limit: which key stays out, and why."""
+    limited, keys = {limit.feature for limit in result.limits}, _keys(result)
+    found = []
+    for planned in result.planned:
+        if planned.case.startswith(_SWEEP) and not planned.skip and planned.feature not in limited:
+            section, key, _, _ = keys.get(planned.feature, ("", "", 0, 0))
+            name = f"{section}.{key} is left out" if key else "no limit"
+            choose = "; choose one" if key else ""
+            found.append(f"{name}: {planned.feature}: {_why_none(result, planned)}{choose}")
+    return found
+
+
+def _why_none(result: Result, planned: Planned) -> str:
+    ended = next((case for case in result.cases if case.case == planned.case), None)
+    if ended is None or ended.verdict is Verdict.SKIPPED:
+        return "it was not measured" + (f" ({ended.reason})" if ended and ended.reason else "")
+    samples = [sample for sample in result.samples if sample.case == planned.case and sample.arm is Arm.ATTACK]
+    curves = {curve.channel: curve for curve in result.curves if curve.case == planned.case}
+    why = why_none(samples, curves, planned.sizes) or "what it should take is below the smallest size"
+    return f"{why} ({ended.reason})" if ended.reason else why
 
 
 def _consequences(result: Result, keys: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -148,14 +232,14 @@ def _consequences(result: Result, keys: Mapping[str, object]) -> list[tuple[str,
 def _dearest(result: Result, keys: Mapping[str, object], channels: Sequence[str]) -> _Dearest | None:
     """Over all sweeps with a key; of each the first of the channels that it has a curve in."""
     found = []
-    for limit in result.limits:
-        curves = {
-            curve.channel: curve for curve in result.curves if curve.feature == limit.feature and _is_sweep(curve)
-        }
+    limits = {limit.feature: limit.limit for limit in result.limits}
+    for feature in dict.fromkeys(curve.feature for curve in result.curves if _is_sweep(curve)):
+        curves = {curve.channel: curve for curve in result.curves if curve.feature == feature and _is_sweep(curve)}
         curve = next((curves[channel] for channel in channels if channel in curves), None)
-        if curve is not None and limit.feature in keys:
-            cost = curve.fit.predict(limit.limit)
-            found.append(_Dearest(cost, limit.feature, limit.limit, curve.channel, curve.fit.describe()))
+        if curve is not None and feature in keys:
+            # What has no limit is called all the same, and must fit into what follows: at its smallest, at least.
+            size = limits.get(feature, int(curve.points[0].size))
+            found.append(_Dearest(curve.fit.predict(size), feature, size, curve.channel, curve.fit.describe()))
     return max(found, key=lambda one: one.cost, default=None)
 
 
@@ -181,7 +265,7 @@ def _curve(curve: CurveFitted) -> CostCurve:
 
 
 def _is_sweep(curve: CurveFitted) -> bool:
-    return curve.case.startswith("sweep:")
+    return curve.case.startswith(_SWEEP)
 
 
 def _value(key: str, limit: LimitDerived, limits: Sequence[LimitDerived]) -> int:
@@ -200,10 +284,14 @@ def _round(value: float) -> float:
 def _provenance(started: Started | None) -> list[str]:
     if started is None:
         return []
-    # A comment ends with its line; what the target calls itself must not continue it.
     facts = (
         f"target {started.target} {started.path}, model {started.model or '-'}",
         f"measured {started.began} by wickguard {started.version} on {started.host}, profile {started.profile}, "
         f"seed {started.seed}",
     )
-    return ["# " + "".join(letter if letter.isprintable() else "?" for letter in fact) for fact in facts]
+    return [_comment(fact) for fact in facts]
+
+
+def _comment(text: str) -> str:
+    """A comment ends with its line; what the target calls itself and its parts must not continue it."""
+    return "# " + "".join(letter if letter.isprintable() else "?" for letter in text)

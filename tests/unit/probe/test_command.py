@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import io
+import json
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.unit.probe.runs import EVENTS, clean, cut_off, planned, whole
+from tests.unit.probe.runs import EVENTS, clean, cut_off, finding, planned, whole
 
 from wickguard.errors import ConfigError
-from wickguard.probe.command import FOUND, UNFINISHED, exit_code
+from wickguard.probe.command import FOUND, UNFINISHED, add_arguments, exit_code, run, show
+from wickguard.probe.compare import Comparison, compare
 from wickguard.probe.console import summarise
 from wickguard.probe.events import CaseFinished, Ended, EndReason, Verdict
 from wickguard.probe.finding import Oracle, Severity
@@ -41,6 +48,41 @@ def test_code_follows_the_worst_finding_when_the_run_was_finished() -> None:
     assert exit_code(whole(), None, "never") == 0
     assert exit_code(clean(), None, str(Severity.NOTE)) == 0
     assert exit_code(cut_off(), None, str(Severity.ERROR)) == UNFINISHED
+
+
+NEW = finding(Severity.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "codes"),
+    [
+        (Comparison(), {"note": 0, "warning": 0, "error": 0, "never": 0}),
+        (Comparison(appeared=(NEW,)), {"note": FOUND, "warning": FOUND, "error": 0, "never": 0}),
+        (Comparison(unjudged=(NEW,)), {"note": FOUND, "warning": FOUND, "error": 0, "never": 0}),
+        (Comparison(regressions=("dearer",)), {"note": FOUND, "warning": FOUND, "error": FOUND, "never": FOUND}),
+        (Comparison(obstacle="another model"), dict.fromkeys(("note", "warning", "error", "never"), UNFINISHED)),
+    ],
+    ids=["alike", "new", "not judged before", "dearer", "not to be compared"],
+)
+def test_code_follows_from_what_is_new_when_there_is_an_earlier_run(
+    comparison: Comparison, codes: dict[str, int]
+) -> None:
+    """What this run found and the earlier one had as well does not count; what can't be compared is no success."""
+    assert {threshold: exit_code(whole(), comparison, threshold) for threshold in codes} == codes
+    assert exit_code(ended(EndReason.INTERRUPTED), comparison, "never") == UNFINISHED
+
+
+def test_code_is_no_success_when_there_was_nothing_to_compare() -> None:
+    """A dry run, a run that was over before its first case: "not worse than before" would open a gate on nothing."""
+    for result in (collect((EVENTS[0], Ended(5.0, EndReason.DRY_RUN, 0, 0, 0.0))), Result()):
+        compared = compare(whole(), result)
+        code = exit_code(result, compared, "never")
+        console = Console(file=io.StringIO(), width=400)
+        show(compared, code, console)
+        assert isinstance(console.file, io.StringIO)
+        assert code == UNFINISHED
+        assert "nothing was compared" in console.file.getvalue()
+        assert "worse than before" not in console.file.getvalue()
 
 
 def test_reports_say_so_when_the_canary_suffered() -> None:
@@ -106,3 +148,67 @@ def test_output_takes_what_is_no_file_and_refuses_what_cannot_be_written(tmp_pat
         assert pipe.read() == "here"
     with pytest.raises(ConfigError, match="can't be written"):
         Output(tmp_path)
+
+
+class _Embedder(BaseHTTPRequestHandler):
+    """Answers every text with the same vector."""
+
+    def do_GET(self) -> None:
+        self._answer(200, {"data": [{"id": "m"}]})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(200, {"data": [{"embedding": [0.0], "index": 0}]})
+
+    def _answer(self, status: int, document: object) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the tests read what the command says."""
+
+
+@contextmanager
+def embedder() -> Iterator[str]:
+    """The URL of a route that embeds."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Embedder)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1/embeddings"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    """As the command line would be read."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_dry_run_leaves_the_policy_in_use_and_passes_no_gate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cost file stays as well, reports are written, and the earlier run was of another model: all told at the end."""
+    policy, cost, page = tmp_path / "limits.toml", tmp_path / "limits.cost.json", tmp_path / "run.html"
+    policy.write_text("[text]\nmax_inputs = 7\n")
+    cost.write_text("{}")
+    with Output(tmp_path / "old.jsonl") as output:
+        writer = Writer(output)
+        for event in EVENTS:
+            writer.add(event)
+    files = ("--policy", str(policy), "--html", str(page), "--compare", str(tmp_path / "old.jsonl"))
+    with embedder() as url:
+        assert run(arguments(url, "--dry-run", "--model", "another", *files)) == UNFINISHED
+    assert (policy.read_text(), cost.read_text()) == ("[text]\nmax_inputs = 7\n", "{}")
+    assert page.read_text().startswith("<!doctype html>")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no policy was written: a dry run measures nothing" in said
+    assert "limits.toml is left as it was" in said
+    assert "this one of openai /v1/embeddings, model another: they can't be compared" in said

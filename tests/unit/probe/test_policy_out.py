@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from wickguard.errors import ConfigError
 from wickguard.policy.load import parse
 from wickguard.policy.schema import Policy
-from wickguard.probe.events import CurveFitted, LimitDerived, Point, Started
+from wickguard.probe.events import (
+    Arm,
+    CaseFinished,
+    CurveFitted,
+    Event,
+    LimitDerived,
+    Planned,
+    Point,
+    Sampled,
+    Started,
+    Verdict,
+)
 from wickguard.probe.fit import Family, fit
 from wickguard.probe.limits import recommend
-from wickguard.probe.policy_out import COST_FORMAT, UpstreamCost, policy_text, upstream_cost, write_policy
+from wickguard.probe.policy_out import COST_FORMAT, PolicyFiles, UpstreamCost, cost_path, policy_text, upstream_cost
 from wickguard.probe.result import Result, collect
 from wickguard.units import MIB
 
@@ -121,18 +134,119 @@ def test_a_step_in_memory_is_no_limit_when_it_is_small() -> None:
     assert recommend(16384, "tried", {"latency_s": steep})[0] < 512
 
 
+def written(path: Path, result: Result, unfit: str = "") -> list[str]:
+    """What is said after the policy of `result` was to be written to `path`."""
+    with PolicyFiles(path) as files:
+        return files.write(result, unfit)
+
+
 def test_cost_file_is_beside_the_policy_when_a_curve_was_fitted(tmp_path: Path) -> None:
     """Same name, and readable as what it says it is."""
-    with (tmp_path / "out.toml").open("w") as file:
-        write_policy(run_of(inputs=3), file)
-    written = (tmp_path / "out.cost.json").read_bytes()
-    cost = msgspec.json.decode(written, type=UpstreamCost)
+    assert written(tmp_path / "out.toml", run_of(inputs=3)) == []
+    assert parse((tmp_path / "out.toml").read_text(), "out.toml").text.max_inputs == 3
+    content = (tmp_path / "out.cost.json").read_bytes()
+    cost = msgspec.json.decode(content, type=UpstreamCost)
     assert (cost.format, cost.upstream) == (COST_FORMAT, STARTED.target)
     assert [(curve.channel, curve.smallest, curve.largest) for curve in cost.curves] == [
         ("latency_s", 1, 8), ("memory_bytes", 1, 8),
     ]  # fmt: skip
     assert cost.curves[0].feature == "inputs"
     assert cost.curves[0].fit.predict(4) > cost.curves[0].fit.predict(2)
+
+
+@pytest.mark.parametrize(
+    ("result", "unfit"),
+    [(run_of(inputs=3), "the run was not finished"), (run_of(), ""), (run_of(rows=512), "")],
+    ids=["unfinished", "no limit", "no limit with a key"],
+)
+def test_policy_in_use_stays_when_a_run_has_no_key_to_say(tmp_path: Path, result: Result, unfit: str) -> None:
+    """With the cost file beside it; where there was none, none is made."""
+    policy, cost = tmp_path / "used.toml", tmp_path / "used.cost.json"
+    policy.write_text("[text]\nmax_inputs = 7\n")
+    cost.write_text("{}")
+    said = written(policy, result, unfit)
+    assert said[0].endswith(f"{policy} is left as it was")
+    assert unfit in said[0]
+    assert (policy.read_text(), cost.read_text()) == ("[text]\nmax_inputs = 7\n", "{}")
+    assert "left as it was" not in written(tmp_path / "new.toml", result, unfit)[0]
+    assert {path.name for path in tmp_path.iterdir()} == {"used.toml", "used.cost.json"}
+
+
+def test_cost_file_of_an_earlier_run_goes_when_the_new_policy_has_no_curve(tmp_path: Path) -> None:
+    """Beside a policy it would be read as the costs that the policy comes from."""
+    policy, cost = tmp_path / "out.toml", tmp_path / "out.cost.json"
+    cost.write_text("{}")
+    assert written(policy, collect([STARTED, LimitDerived(2.0, "inputs", 3, "the target refuses more")])) == []
+    assert parse(policy.read_text(), "out.toml").text.max_inputs == 3
+    assert not cost.exists()
+
+
+def test_cost_file_that_cannot_be_written_is_an_error_before_the_run(tmp_path: Path) -> None:
+    """And the policy, which is opened before it, stays as it was or is not made."""
+    (tmp_path / "out.cost.json").mkdir()
+    with pytest.raises(ConfigError, match=r"out\.cost\.json can't be written"):
+        PolicyFiles(tmp_path / "out.toml")
+    assert {path.name for path in tmp_path.iterdir()} == {"out.cost.json"}
+
+
+def test_policy_has_no_cost_file_when_it_goes_to_a_pipe(tmp_path: Path) -> None:
+    """Nor to a device, nor to /dev/stdout, whatever is behind it: nothing can stand beside them."""
+    reader, end = os.pipe()
+    assert written(Path(f"/dev/fd/{end}"), run_of(inputs=3)) == []
+    os.close(end)
+    with os.fdopen(reader) as pipe:
+        assert parse(pipe.read(), "pipe").text.max_inputs == 3
+    assert written(Path(os.devnull), run_of(inputs=3)) == []
+    with (tmp_path / "redirected.toml").open("w") as file:
+        assert cost_path(Path(f"/dev/fd/{file.fileno()}")) is None
+        assert cost_path(Path(f"/proc/self/fd/{file.fileno()}")) is None
+        assert cost_path(Path(file.name)) == tmp_path / "redirected.cost.json"
+
+
+def swept(costs: dict[int, float], limit: int = 0) -> Result:
+    """A run that swept inputs, of 12 sizes these, and perhaps has a limit of max_text_bytes from elsewhere."""
+    sizes = tuple(2**index for index in range(12))
+    events: list[Event] = [STARTED, Planned(0.1, "sweep:inputs", "Cost of inputs", "light", 1, 1, "inputs", sizes)]
+    events += [Sampled(1.0, "sweep:inputs", Arm.ATTACK, size, 200, cost) for size, cost in costs.items()]
+    if len(costs) >= 4:
+        events.append(curve_of("latency_s", costs))
+    events.append(CaseFinished(2.0, "sweep:inputs", Verdict.SOUND, f"stopped at {max(costs)}:\none took long"))
+    if limit:
+        events.append(LimitDerived(3.0, "bytes of one text", limit, "measured"))
+    return collect(events)
+
+
+@pytest.mark.parametrize(
+    ("costs", "why"),
+    [
+        ({1: 1.3, 2: 1.3, 4: 1.32, 8: 1.35}, "the smallest size already takes 1.3 s"),
+        ({1: 2.0}, "the smallest size already takes 2.0 s"),
+        ({1: 0.4, 2: 0.9, 4: 1.7}, "its sweep had to stop after 3 of 12 sizes"),
+    ],
+)
+def test_policy_says_which_key_is_left_out_and_why(costs: dict[int, float], why: str, tmp_path: Path) -> None:
+    """In one line of comment when other keys follow; on the console when none does, and no policy is written."""
+    text = policy_text(swept(costs, limit=900))
+    policy = parse(text, "out.toml")
+    assert (policy.text.max_inputs, policy.text.max_text_bytes) == (Policy().text.max_inputs, 900)
+    line = next(line for line in text.splitlines() if "text.max_inputs" in line)
+    assert line.startswith("# text.max_inputs is left out: ")
+    assert why in line
+    assert line.endswith("one took long); choose one")
+    assert any(why in said for said in written(tmp_path / "out.toml", swept(costs)))
+
+
+def test_deadline_leaves_room_for_what_has_no_limit_because_it_is_slow() -> None:
+    """Ten times what its smallest call takes: a deadline by the quick calls alone would refuse all the others."""
+    slow = swept({1: 1.3, 2: 1.3, 4: 1.3, 8: 1.3}, limit=900)
+    assert parse(policy_text(slow), "out.toml").edge.default_timeout_s == pytest.approx(13, rel=0.02)
+
+
+def test_feature_stays_inside_its_comment_when_a_document_names_it(tmp_path: Path) -> None:
+    """A part of a request is called what a target's document calls it."""
+    named = LimitDerived(3.0, "items of a\n[text]\nmax_inputs = 9", 5, "measured")
+    text = policy_text(collect([STARTED, named, LimitDerived(3.0, "bytes of one text", 900, "measured")]))
+    assert parse(text, "out.toml").text.max_inputs == Policy().text.max_inputs
 
 
 def test_cost_file_is_as_documented_when_the_page_shows_one() -> None:
