@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import StrEnum
@@ -136,7 +137,8 @@ def _scores(asked: Score) -> list[float]:
 async def refusals(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """422 for what a model refuses, with the first three errors and without what was sent."""
+    """422 for what a model refuses, with the first three errors and without what was sent. Counts what is posted."""
+    request.app["posts"][request.path] += request.method == "POST"
     try:
         return await handler(request)
     except ValidationError as fault:
@@ -161,6 +163,11 @@ async def nothing(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def posts(request: web.Request) -> web.Response:
+    """GET /posts: how often something was posted where."""
+    return web.json_response(request.app["posts"])
+
+
 async def asked(request: web.Request) -> web.Response:
     """GET /asked: routes that were asked and should not have been."""
     return web.json_response(request.app["asked"])
@@ -171,12 +178,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     app = web.Application(middlewares=[refusals])
-    app["asked"] = []
+    app["asked"], app["posts"] = [], Counter[str]()
     app.add_routes(
         [
             web.get("/openapi.json", described),
             web.get("/health", health),
             web.get("/asked", asked),
+            web.get("/posts", posts),
             web.post("/v1/upload", nothing),
             web.post("/v1/reset", nothing),
             web.post(SEARCH, search),

@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.server import free_port
 from tests.zoo.running import ROOT, Running
 
+from wickguard.errors import ConfigError
 from wickguard.probe.case import Profile
 from wickguard.probe.cases import CATALOGUE
 from wickguard.probe.engine import Options, probe
@@ -88,13 +89,15 @@ def test_nothing_is_found_when_a_route_bounds_what_it_takes(server: Described) -
     assert limits == {"bytes of one text": 2048, "inputs": 64, "value of options.rounds": 4}
 
 
-def test_first_route_that_takes_text_is_probed_when_only_a_base_is_given(server: Described) -> None:
-    """The dialect is found out, too; routes that take no JSON object are never asked (see `server`)."""
-    options = Options(Wanted(server.url), dry_run=True)
+def test_no_route_is_asked_when_only_a_base_of_several_is_given(server: Described) -> None:
+    """The dialect is found out, and the error lists them; which of them does no harm, nobody can say from a document."""
+    before = json.loads(server.get("/posts")[1])
 
     async def first() -> Event:
-        return await anext(aiter(probe(options, CATALOGUE)))
+        return await anext(aiter(probe(Options(Wanted(server.url), dry_run=True), CATALOGUE)))
 
-    started = asyncio.run(first())
-    assert isinstance(started, Started)
-    assert (started.dialect, started.path) == ("openapi", "/v1/collections/notes/search?mode=exact")
+    with pytest.raises(ConfigError, match=r"one of its 2 routes: /v1/collections/notes/search, /v1/score$"):
+        asyncio.run(first())
+    assert {path: count for path, count in json.loads(server.get("/posts")[1]).items() if count} == {
+        path: count for path, count in before.items() if count
+    }

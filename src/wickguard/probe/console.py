@@ -1,7 +1,8 @@
 """The console: a run as it happens, and its summary. A listener.
 
 Decides what a person sees: one line per case with its verdict, findings with their evidence and remedy, curves and limits
-at the end. It must not know how anything was measured.
+at the end. Promises that what a target wrote is shown as it is and does nothing to the terminal. It must not know how
+anything was measured.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ class LiveConsole:
         self._console = console
         self._result = Result()
         self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal,
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(),
+            TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(),
+            console=console, transient=True, disable=not console.is_terminal,
         )  # fmt: skip
         self._task: TaskID | None = None
         self._done = 0
@@ -55,16 +57,16 @@ class LiveConsole:
         match event:
             case Started():
                 self._console.print(
-                    f"probing [bold]{escape(event.target.removesuffix(event.path.partition('?')[0]))}[/]{escape(event.path)}: "
+                    f"probing [bold]{shown(event.target.removesuffix(event.path.partition('?')[0]))}[/]{shown(event.path)}: "
                     f"{event.dialect}, "
-                    f"model {escape(event.model) or '-'}, profile {event.profile}, seed {event.seed}; "
+                    f"model {shown(event.model) or '-'}, profile {event.profile}, seed {event.seed}; "
                     f"cost from {', '.join(('latency', *event.channels))}"
                 )
                 self._task = self._progress.add_task("planning", total=None)
             case Planned() if not event.skip:
                 self._grow()
             case Sampled() if self._task is not None:
-                self._progress.update(self._task, description=f"{event.case} {event.arm} at {event.size}")
+                self._progress.update(self._task, description=_plain(f"{event.case} {event.arm} at {event.size}"))
             case CaseFinished():
                 self._finished(event)
             case Found():
@@ -84,9 +86,9 @@ class LiveConsole:
         if event.verdict is Verdict.SKIPPED:
             return
         title = next((planned.title for planned in self._result.planned if planned.case == event.case), "")
-        reason = f"  [dim]{escape(event.reason)}[/]" if event.reason else ""
+        reason = f"  [dim]{shown(event.reason)}[/]" if event.reason else ""
         self._console.print(
-            f"{_MARKS[event.verdict]}  {escape(event.case)}  {escape(title)}  "
+            f"{_MARKS[event.verdict]}  {shown(event.case)}  {shown(title)}  "
             f"[dim]{event.requests} requests, {event.seconds:.1f} s[/]{reason}",
             soft_wrap=True,
         )
@@ -96,12 +98,12 @@ class LiveConsole:
     def _show(self, finding: Finding) -> None:
         colour = _COLOURS[finding.severity]
         self._console.print(
-            f"  [{colour}]{finding.severity}[/] {finding.oracle}: {escape(finding.title)}", soft_wrap=True
+            f"  [{colour}]{finding.severity}[/] {finding.oracle}: {shown(finding.title)}", soft_wrap=True
         )
         for line in finding.evidence:
-            self._console.print(f"    {escape(line)}", soft_wrap=True)
+            self._console.print(f"    {shown(line)}", soft_wrap=True)
         if finding.remedy:
-            self._console.print(f"    [dim]to do: {escape(finding.remedy)}[/]", soft_wrap=True)
+            self._console.print(f"    [dim]to do: {shown(finding.remedy)}[/]", soft_wrap=True)
 
 
 def summarise(result: Result, console: Console) -> None:
@@ -116,12 +118,12 @@ def summarise(result: Result, console: Console) -> None:
             say = _CHANNELS[curve.channel]
             first, last = curve.points[0], curve.points[-1]
             table.add_row(
-                curve.feature, curve.channel, curve.fit.describe(),
+                shown(curve.feature), curve.channel, curve.fit.describe(),
                 f"{say(first.value)} at {first.size:g}", f"{say(last.value)} at {last.size:g}",
             )  # fmt: skip
         console.print(table)
     for limit in result.limits:
-        console.print(f"limit  {limit.feature}: [bold]{limit.limit}[/]  [dim]{escape(limit.reason)}[/]")
+        console.print(f"limit  {shown(limit.feature)}: [bold]{limit.limit}[/]  [dim]{shown(limit.reason)}[/]")
     ended = result.ended
     if ended is not None:
         by = {severity: sum(item.severity is severity for item in result.findings) for severity in Severity}
@@ -132,8 +134,17 @@ def summarise(result: Result, console: Console) -> None:
         why = f"{ended.reason}: {ended.detail}" if ended.detail else str(ended.reason)
         console.print(
             f"[bold]{counts}[/]; {_cases(result)}; {ended.requests} requests, "
-            f"{format_bytes(ended.bytes)} in {ended.seconds:.0f} s ({escape(why)})"
+            f"{format_bytes(ended.bytes)} in {ended.seconds:.0f} s ({shown(why)})"
         )
+
+
+def shown(text: str) -> str:
+    """A text that a target may have had a hand in, as rich is to print it: letters only, no markup and no control codes."""
+    return escape(_plain(text))
+
+
+def _plain(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _cases(result: Result) -> str:
@@ -150,8 +161,10 @@ def _cases(result: Result) -> str:
 def _list_plan(result: Result, console: Console) -> None:
     table = Table("case", "risk", "requests", "bytes", "what", box=None, header_style="bold")
     for planned in result.planned:
-        what = escape(planned.title) + (f" [dim](not run: {escape(planned.skip)})[/]" if planned.skip else "")
-        table.add_row(planned.case, planned.risk, str(planned.requests), format_bytes(planned.bytes), what)
+        what = shown(planned.title) + (f" [dim](not run: {shown(planned.skip)})[/]" if planned.skip else "")
+        table.add_row(
+            shown(planned.case), shown(planned.risk), str(planned.requests), format_bytes(planned.bytes), what
+        )
     console.print(table)
     running = [planned for planned in result.planned if not planned.skip]
     console.print(

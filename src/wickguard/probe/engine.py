@@ -1,16 +1,19 @@
 """The engine: a probe run as an async generator of events. Console, files and reports listen; none is known here.
 
 Decides the order of a run: ownership, discovery, plan, cases, fuzz, limits. Promises that the last event is always
-`Ended`, that nothing is sent before ownership is proven, and that every budget holds. It must not know who listens.
+`Ended`, whatever goes wrong before it, that nothing is sent before ownership is proven, and that every budget holds. It must
+not know who listens.
 """
 
 from __future__ import annotations
 
 import asyncio
 import platform
+import traceback
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from wickguard import __version__
 from wickguard.clock import now, utc
@@ -31,6 +34,8 @@ from wickguard.probe.wellbeing import RunOver, Wellbeing
 # The most that one case may take: measured, repeated, confirmed.
 _CASE_S = {Profile.SHORT: 8.0, Profile.STANDARD: 30.0, Profile.DEEP: 300.0}
 _WARM_UP = 5
+# Of an error that ends a run: so many frames, the last one first, and so much of its message.
+_FRAMES, _MESSAGE = 4, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +78,24 @@ class _Run:
     async def events(self, catalogue: tuple[Case, ...]) -> AsyncIterator[Event]:
         """The run."""
         yield self._started()
-        plan = make_plan(self._target.spelling, catalogue, self._options.profile, self._limits, self._options.seed)
-        if self._options.only:
-            plan = [row for row in plan if row.case.id in self._options.only]
-        for row in plan:
-            yield row.planned
-        reason, detail = EndReason.DRY_RUN, ""
-        if not self._options.dry_run:
-            reason = EndReason.COMPLETED
-            try:
+        plan: list[Row] = []
+        reason, detail = EndReason.DRY_RUN if self._options.dry_run else EndReason.COMPLETED, ""
+        try:
+            plan = self._plan(catalogue)
+            for row in plan:
+                yield row.planned
+            if not self._options.dry_run:
                 async for event in self._run(plan):
                     self._note(event)
                     yield event
-            except RunOver as over:
-                reason, detail = over.reason, over.detail
-            except asyncio.CancelledError:
-                # Ctrl-C: what was found so far is still told, and nothing more is sent.
-                reason = EndReason.INTERRUPTED
+        except RunOver as over:
+            reason, detail = over.reason, over.detail
+        except asyncio.CancelledError:
+            # Ctrl-C: what was found so far is still told, and nothing more is sent.
+            reason = EndReason.INTERRUPTED
+        except Exception as error:
+            # A defect of the probe, or a target that found one: what was found so far is still told.
+            reason, detail = EndReason.FAILED, _where(error)
         for event in self._left_out(plan, reason):
             yield event
         yield Ended(
@@ -101,6 +107,10 @@ class _Run:
             worst=self._worst,
             detail=detail,
         )
+
+    def _plan(self, catalogue: tuple[Case, ...]) -> list[Row]:
+        plan = make_plan(self._target.spelling, catalogue, self._options.profile, self._limits, self._options.seed)
+        return [row for row in plan if not self._options.only or row.case.id in self._options.only]
 
     async def _run(self, plan: list[Row]) -> AsyncIterator[Event]:
         await self._wellbeing.warm_up(_WARM_UP)
@@ -151,3 +161,11 @@ class _Run:
             limits=spelling.limits,
             channels=self._observer.channels,
         )
+
+
+def _where(error: Exception) -> str:
+    """An error and where it happened, in a line for whoever mends it."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    places = ", from ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    message = "".join(letter if letter.isprintable() else "?" for letter in str(error)[:_MESSAGE])
+    return f"{type(error).__name__}: {message} at {places}; please report it"

@@ -34,7 +34,7 @@ class Verdict(StrEnum):
 
 
 class EndReason(StrEnum):
-    """Why the run is over."""
+    """Why the run is over. `failed`: the probe itself has a defect; the detail says where."""
 
     COMPLETED = "completed"
     DRY_RUN = "dry_run"
@@ -44,6 +44,7 @@ class EndReason(StrEnum):
     CANARY_SUFFERED = "canary_suffered"
     TARGET_DOWN = "target_down"
     INTERRUPTED = "interrupted"
+    FAILED = "failed"
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="event", omit_defaults=True):

@@ -1,8 +1,8 @@
 """OpenAPI: how a route that a document describes is asked, and which parts of its requests a caller can make larger.
 
 Decides where the input of a probe's request goes: a list of texts before a list of objects that hold one, before a single
-text, before a list of anything. Promises bodies, paths and queries that the schema allows, apart from what is grown. It must
-not know sockets, cases or costs.
+text, before a list of anything. Promises bodies, paths and queries that the schema allows, apart from what is grown, and that
+no document is an error: a part that is not what OpenAPI says is as good as absent. It must not know sockets, cases or costs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,21 @@ from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from wickguard.modality.text import synthesize
-from wickguard.probe.schema import Schema, is_plain_text, resolve, smallest, whole_range
+from wickguard.probe.schema import (
+    Schema,
+    bound,
+    is_plain_text,
+    least_items,
+    least_letters,
+    listed,
+    mapping,
+    properties,
+    required,
+    resolve,
+    same,
+    smallest,
+    whole_range,
+)
 
 Keys = tuple[str, ...]
 
@@ -60,12 +74,12 @@ class Growth:
 
     def value(self, document: Schema, size: int) -> Any:
         """A value of this size."""
-        items = self.part.get("items", {})
+        items = self.part.get("items")
         match self.kind:
             case Kind.ITEMS:
                 return elements(document, items, [_SHORT_TEXT_BYTES] * size)
             case Kind.INNER:
-                inner = resolve(document, items).get("items", {})
+                inner = resolve(document, items).get("items")
                 return [elements(document, inner, [_SHORT_TEXT_BYTES] * size)]
             case Kind.ENTRIES:
                 values = self.part["additionalProperties"]
@@ -106,10 +120,10 @@ class SchemaWriter:
 
     def _input(self, inputs: Sequence[str]) -> Any:
         if not self.many:
-            return "\n".join(inputs).ljust(int(self.part.get("minLength", 0)), "x")
-        items = self.part.get("items", {})
+            return "\n".join(inputs).ljust(least_letters(self.part), "x")
+        items = self.part.get("items")
         inside = _text_in(self.document, self.part)
-        least = int(self.part.get("minItems", 0))
+        least = least_items(self.part)
         if inside is None:
             count = sum(max(1, len(text.encode()) // _BYTES_PER_ELEMENT) for text in inputs)
             return [smallest(self.document, items, index) for index in range(max(least, count))]
@@ -119,28 +133,45 @@ class SchemaWriter:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of a document, ready to be asked. path: with its parameters and what its query must have."""
+    """A route of a document, ready to be asked.
+
+    template: its key in the document. path: with its parameters and what its query must have. takes, gives: the schemas of the
+    request and of what it is answered when it is served.
+    """
 
     template: str
     path: str
     writer: SchemaWriter
+    takes: Schema = field(compare=False, repr=False)
+    gives: Schema = field(compare=False, repr=False)
 
 
 def routes(document: Schema, path: str = "", served_at: str = "/openapi.json") -> list[Route]:
     """The POST routes that take a JSON object in which something can grow; those that take text first.
 
-    path: only the route that answers there, which may name a parameter's value ("/models/a/score"). served_at: the path of
-    the document, which its server may be named relative to.
+    path: only the route that answers there, which may name a parameter's value ("/models/a/score"); of several that do, those
+    that name fewer parameters come first. served_at: the path of the document, which its server may be named relative to.
     """
     prefix = _prefix(document, served_at)
     found = []
-    for template, item in document.get("paths", {}).items():
+    for template, item in mapping(document.get("paths")).items():
+        if not template.startswith("/"):
+            # OpenAPI asks for the slash; what has none might name another server.
+            continue
         # Whoever stands behind a proxy that takes the prefix off is asked without it.
         whole = template if path and _answers(template, path) else prefix + template
         if not path or _answers(whole, path):
-            route = _route(document, whole, resolve(document, item), path)
+            route = _route(document, template, resolve(document, item), path or whole)
             found += [route] if route is not None else []
-    return sorted(found, key=lambda route: not route.writer.takes_text)
+    return sorted(found, key=lambda route: (route.template.count("{") if path else 0, not route.writer.takes_text))
+
+
+def same_work(document: Schema, one: Route, other: Route) -> bool:
+    """Whether two routes do the same under two names: they take the same and give the same, and that is not just anything."""
+    gives = resolve(document, one.gives)
+    if one.template == other.template or not (gives.get("properties") or gives.get("items")):
+        return False
+    return same(document, one.takes, other.takes) and same(document, one.gives, other.gives)
 
 
 def put(document: Schema, body: Mapping[str, Any], keys: Keys, value: Any) -> dict[str, Any]:
@@ -171,61 +202,82 @@ def _text_in(document: Schema, part: Schema) -> Keys | None:
     """Where in each element of a list its text stands; () for a text itself, None when there is none."""
     if part.get("type") != "array":
         return () if is_plain_text(part) else None
-    item = resolve(document, part.get("items", {}))
+    item = resolve(document, part.get("items"))
     if _is_text(item):
         return ()
-    for name in item.get("required", ()) if item.get("type") == "object" else ():
-        if _is_text(resolve(document, item.get("properties", {}).get(name, {}))):
+    for name in required(item) if item.get("type") == "object" else ():
+        if _is_text(resolve(document, properties(item).get(name))):
             return (name,)
     return None
 
 
 def _is_text(part: Schema) -> bool:
-    return is_plain_text(part) and int(part.get("maxLength", _SHORTEST_TEXT)) >= _SHORTEST_TEXT
+    longest = bound(part, "maxLength")
+    return is_plain_text(part) and (longest is None or longest >= _SHORTEST_TEXT)
 
 
 def _route(document: Schema, template: str, item: Schema, path: str) -> Route | None:
-    operation = resolve(document, item.get("post", {}))
-    content = resolve(document, operation.get("requestBody", {})).get("content", {})
-    media: Schema = next((content[kind] for kind in content if "json" in kind), {})
-    schema = resolve(document, media.get("schema", {}))
+    """path: as it is asked for, with or without values for its parameters."""
+    operation = resolve(document, item.get("post"))
+    media = _json(document, operation.get("requestBody"))
+    schema = resolve(document, media.get("schema"))
     if schema.get("type") != "object":
         return None
     body = smallest(document, schema)
-    if isinstance(media.get("example"), Mapping):
-        body = {**body, **media["example"]}
+    if not isinstance(body, dict):
+        # The document gives an example that is no object.
+        return None
+    body = {**body, **mapping(media.get("example"))}
     parts = list(_parts(document, schema, ()))
     chosen = _input_of(document, parts)
     if chosen is None:
         return None
-    parameters = [resolve(document, one) for one in (*item.get("parameters", ()), *operation.get("parameters", ()))]
+    parameters = [
+        one
+        for given in (*listed(item.get("parameters")), *listed(operation.get("parameters")))
+        if isinstance((one := resolve(document, given)).get("name"), str)
+    ]
     growths = [growth for keys, part, _ in parts for growth in _growths(document, keys, part)]
     for one in parameters:
         if one.get("in") == "query":
-            part = resolve(document, one.get("schema", {}))
-            growths += _growths(document, (str(one["name"]),), part, query=True)
+            part = resolve(document, one.get("schema"))
+            growths += _growths(document, (one["name"],), part, query=True)
     writer = SchemaWriter(document, body, *chosen, tuple(growths))
-    return Route(template, (path or _filled(document, template, parameters)) + _query(document, parameters), writer)
+    asked = _filled(document, path, parameters) + _query(document, parameters)
+    return Route(template, asked, writer, mapping(media.get("schema")), _answered(document, operation))
+
+
+def _json(document: Schema, holder: object) -> dict[str, Any]:
+    """What a body or an answer says of its JSON; empty when it is none."""
+    content = mapping(resolve(document, holder).get("content"))
+    return next((mapping(content[kind]) for kind in content if "json" in kind), {})
+
+
+def _answered(document: Schema, operation: Schema) -> dict[str, Any]:
+    answers = mapping(operation.get("responses"))
+    return next(
+        (mapping(_json(document, answers[code]).get("schema")) for code in sorted(answers) if code.startswith("2")), {}
+    )
 
 
 def _parts(document: Schema, schema: Schema, keys: Keys) -> Iterator[tuple[Keys, dict[str, Any], bool]]:
     """Every part of an object that is no object with properties itself: keys, schema, whether it is required."""
-    required = set(schema.get("required", ()))
-    for name, part in schema.get("properties", {}).items():
+    needed = set(required(schema))
+    for name, part in properties(schema).items():
         found = resolve(document, part)
-        if found.get("type") == "object" and found.get("properties"):
+        if found.get("type") == "object" and properties(found):
             if len(keys) < _DEEPEST:
                 yield from _parts(document, found, (*keys, name))
         else:
-            yield (*keys, name), found, name in required
+            yield (*keys, name), found, name in needed
 
 
 def _input_of(document: Schema, parts: Sequence[tuple[Keys, dict[str, Any], bool]]) -> tuple[Keys, Schema] | None:
-    def rank(keys: Keys, part: Schema, required: bool) -> int:
+    def rank(keys: Keys, part: Schema, needed: bool) -> int:
         if part.get("type") == "array":
             inside = _text_in(document, part)
             return 3 if inside is None else 1 if inside else 0
-        return 9 if not _is_text(part) else 2 if required else 4
+        return 9 if not _is_text(part) else 2 if needed else 4
 
     ranked = sorted(parts, key=lambda one: (rank(*one), not one[2], len(one[0])))
     return (ranked[0][0], ranked[0][1]) if ranked and rank(*ranked[0]) < 9 else None
@@ -234,40 +286,40 @@ def _input_of(document: Schema, parts: Sequence[tuple[Keys, dict[str, Any], bool
 def _growths(document: Schema, keys: Keys, part: Schema, *, query: bool = False) -> Iterator[Growth]:
     kind = part.get("type")
     if kind == "array":
-        yield Growth(keys, Kind.ITEMS, int(part.get("minItems", 0)), _whole(part, "maxItems"), part, query)
-        items = resolve(document, part.get("items", {}))
+        yield Growth(keys, Kind.ITEMS, least_items(part), bound(part, "maxItems"), part, query)
+        items = resolve(document, part.get("items"))
         if items.get("type") == "array" and not query:
-            yield Growth(keys, Kind.INNER, int(items.get("minItems", 0)), _whole(items, "maxItems"), part)
+            yield Growth(keys, Kind.INNER, least_items(items), bound(items, "maxItems"), part)
     elif kind == "object" and isinstance(part.get("additionalProperties"), Mapping) and not query:
-        yield Growth(keys, Kind.ENTRIES, int(part.get("minProperties", 0)), _whole(part, "maxProperties"), part)
+        yield Growth(keys, Kind.ENTRIES, bound(part, "minProperties") or 0, bound(part, "maxProperties"), part)
     elif kind == "integer" and not part.keys() & {"enum", "const"}:
         least, most = whole_range(part)
         yield Growth(keys, Kind.NUMBER, max(1, least or 1), most, part, query)
     elif _is_text(part) and not query:
-        yield Growth(keys, Kind.TEXT, int(part.get("minLength", 0)), _whole(part, "maxLength"), part)
+        yield Growth(keys, Kind.TEXT, least_letters(part), bound(part, "maxLength"), part)
 
 
-def _whole(part: Schema, key: str) -> int | None:
-    return int(part[key]) if key in part else None
-
-
-def _filled(document: Schema, template: str, parameters: Sequence[Schema]) -> str:
-    path = template
+def _filled(document: Schema, path: str, parameters: Sequence[Schema]) -> str:
     for one in parameters:
         if one.get("in") == "path":
-            path = path.replace("{" + str(one["name"]) + "}", quote(str(_parameter(document, one)), safe=""))
-    return path
+            path = path.replace("{" + one["name"] + "}", quote(str(_parameter(document, one)), safe=""))
+    return quoted(path)
+
+
+def quoted(path: str) -> str:
+    """A path as it can stand in a request line; what is quoted already stays as it is."""
+    return quote(path, safe="/%:@!$&'()*+,;=~")
 
 
 def _query(document: Schema, parameters: Sequence[Schema]) -> str:
     """What a query must have, with its question mark; "" when that is nothing."""
     needed = [one for one in parameters if one.get("in") == "query" and one.get("required")]
-    wanted = {str(one["name"]): _parameter(document, one) for one in needed}
+    wanted = {one["name"]: _parameter(document, one) for one in needed}
     return f"?{urlencode(wanted, doseq=True)}" if wanted else ""
 
 
 def _parameter(document: Schema, one: Schema) -> Any:
-    value = one["example"] if "example" in one else smallest(document, one.get("schema", {}))
+    value = one["example"] if "example" in one else smallest(document, one.get("schema"))
     return str(value).lower() if isinstance(value, bool) else value
 
 
@@ -280,13 +332,19 @@ def with_query(path: str, name: str, value: Any) -> str:
 
 def _prefix(document: Schema, served_at: str) -> str:
     """The path of the document's own server, before each of its routes (OpenAPI 3.1, Server Object: `url` may be relative)."""
-    servers = document.get("servers") or [{}]
-    url = str(servers[0].get("url") or "/")
-    # One with variables says nothing about this server.
-    return "" if "{" in url else urlsplit(urljoin(served_at, url)).path.rstrip("/")
+    servers = listed(document.get("servers"))
+    url = str(mapping(servers[0]).get("url") or "/") if servers else "/"
+    if "{" in url:
+        # One with variables says nothing about this server.
+        return ""
+    try:
+        path = urlsplit(urljoin(served_at, url)).path
+    except ValueError:
+        return ""
+    return f"/{path.strip('/')}" if path.strip("/") else ""
 
 
 def _answers(template: str, path: str) -> bool:
     parts = re.split(r"(\{[^}]*\})", template)
-    pattern = "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in parts)
+    pattern = "".join("[^/]+" if part.startswith("{") else re.escape(quoted(part)) for part in parts)
     return re.fullmatch(pattern, path) is not None

@@ -124,8 +124,10 @@ def resolve(address: Address) -> list[str]:
     """The IP addresses of a host, by the system's resolver. Raises ConfigError."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigError(f"{address.host} can't be resolved: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: an empty label, or one that is too long.
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{address.host} can't be resolved ({why}): check the host") from error
     return sorted({str(entry[4][0]) for entry in found})
 
 

@@ -20,7 +20,7 @@ from wickguard.probe.result import Result
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 # GitHub shows security-severity as critical from 9, high from 7, medium from 4.
 _SECURITY_SEVERITY = {Severity.ERROR: "8.0", Severity.WARNING: "5.0", Severity.NOTE: "2.0"}
-_FAILED = frozenset({EndReason.TARGET_DOWN, EndReason.CANARY_SUFFERED, EndReason.INTERRUPTED})
+_FAILED = frozenset({EndReason.TARGET_DOWN, EndReason.CANARY_SUFFERED, EndReason.INTERRUPTED, EndReason.FAILED})
 
 
 def write_sarif(result: Result, file: TextIO) -> None:

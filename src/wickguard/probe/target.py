@@ -1,22 +1,24 @@
 """The target: where it is, which dialect it speaks, what it says of itself.
 
 Decides the dialect from the URL or from what the target serves, finds the model's name, limits, health route and the
-aliases of the route under test. Promises to send only small, ordinary requests, never to follow a redirect, and that a
-target that can't be understood is a ConfigError that says what to give. It must not know cases.
+aliases of the route under test. Promises to send only small, ordinary requests, to POST only to the route that was given, to
+the only one there can be, and to what does the same work under another name, and that a target that can't be understood is a
+ConfigError that says what to give. It must not know cases.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from wickguard.errors import ConfigError
-from wickguard.probe import openapi, spelling
-from wickguard.probe.spelling import TargetSpelling, Tensor, TensorWriter, Writer
-from wickguard.probe.wire import MARKER, Address
+from wickguard.probe import oip, openapi, spelling
+from wickguard.probe.channels import of_one_process, parse_metrics
+from wickguard.probe.inquiry import Inquiry
+from wickguard.probe.spelling import TargetSpelling, TensorWriter, Writer
+from wickguard.probe.wire import Address
 
 DIALECTS = ("openai", "tei", "oip", "openapi")
 _HEALTH = ("/health/live", "/health", "/healthz", "/livez", "/v2/health/live", "/ping", "/v1/models")
@@ -28,6 +30,12 @@ _LIMITS = {
 # Where frameworks serve their OpenAPI document.
 _DESCRIPTIONS = ("/openapi.json", "/docs.json", "/v3/api-docs", "/swagger.json")
 _BENIGN = ("the river was quiet",)
+_HOST = re.compile(r"[\w.:%-]+", re.ASCII)
+# A message names so many routes at most.
+_LISTED = 10
+_GIVE = "give http://HOST:PORT or the URL of a route, e.g. http://127.0.0.1:8080/v1/embeddings"
+# Of /metrics: enough that several workers or replicas show.
+_SCRAPES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +64,52 @@ class Target:
 
 def parse_url(url: str) -> tuple[Address, str]:
     """Where to connect, and the path ("" for a base). Raises ConfigError."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        # A name that DNS can't have is a UnicodeError, which is a ValueError.
+        host = (parts.hostname or "").encode("idna").decode()
+    except ValueError as error:
+        raise ConfigError(f"{url}: {error}; {_GIVE}") from error
     try:
         port = parts.port
     except ValueError as error:
         raise ConfigError(f"{url}: the port is not a number from 1 to 65535") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
+        raise ConfigError(f"{url}: {_GIVE}")
+    if port == 0:
+        raise ConfigError(f"{url}: the port is not a number from 1 to 65535")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        # Not with what was given: it may hold a password, and this is printed.
         raise ConfigError(
-            f"{url}: give http://HOST:PORT or the URL of a route, e.g. http://127.0.0.1:8080/v1/embeddings"
+            f"{parts.hostname}: give the URL without query, fragment and credentials; a key goes to --key"
         )
-    if parts.query or parts.fragment or parts.username:
-        raise ConfigError(f"{url}: give the URL without query, fragment and credentials; a key goes to --key")
     tls = parts.scheme == "https"
-    return Address(parts.hostname, port or (443 if tls else 80), tls), parts.path.rstrip("/")
+    return Address(host, port or (443 if tls else 80), tls), openapi.quoted(parts.path.rstrip("/"))
 
 
 async def discover(wanted: Wanted) -> Target:
     """The target at `wanted.url`. Raises ConfigError when it is not reachable or not understood."""
     address, path = parse_url(wanted.url)
-    base = f"{'https' if address.tls else 'http'}://{address.authority}"
-    headers = {"user-agent": MARKER} | ({"authorization": f"Bearer {wanted.key}"} if wanted.key else {})
-    async with httpx.AsyncClient(
-        base_url=base, headers=headers, timeout=wanted.timeout_s, follow_redirects=False, trust_env=False
-    ) as client:
-        return await _Discovery(client, wanted, address, path).run()
+    if wanted.key is not None and not (wanted.key.isascii() and wanted.key.isprintable()):
+        raise ConfigError(
+            "--key: a header takes letters, digits and signs of ASCII only; give the key as it was issued"
+        )
+    inquiry = Inquiry(address, wanted.key, wanted.timeout_s)
+    try:
+        return await _Discovery(inquiry, wanted, address, path).run()
+    except RecursionError as error:
+        raise ConfigError(
+            f"{wanted.url}: what it says of itself is nested too deeply; give another --dialect"
+        ) from error
 
 
 class _Discovery:
-    def __init__(self, client: httpx.AsyncClient, wanted: Wanted, address: Address, path: str) -> None:
-        self._client = client
+    def __init__(self, inquiry: Inquiry, wanted: Wanted, address: Address, path: str) -> None:
+        self._inquiry = inquiry
         self._wanted = wanted
         self._address = address
         self._path = path
-        self._documents: dict[str, Any] = {}
+        self._route: openapi.Route | None = None
 
     async def run(self) -> Target:
         """Ask, and put together what was understood."""
@@ -115,22 +136,11 @@ class _Discovery:
         )
 
     async def _reachable(self) -> None:
-        try:
-            await self._client.get("/")
-        except httpx.HTTPError as error:
+        reply = await self._inquiry.get("/")
+        if reply.error:
             raise ConfigError(
-                f"{self._wanted.url} is not reachable ({type(error).__name__}): start the server, or check host and port"
-            ) from error
-
-    async def _document(self, path: str) -> Any:
-        """A JSON document by GET, None when there is none."""
-        if path not in self._documents:
-            try:
-                answer = await self._client.get(path)
-                self._documents[path] = answer.json() if answer.status_code == 200 else None
-            except (httpx.HTTPError, ValueError):
-                self._documents[path] = None
-        return self._documents[path]
+                f"{self._wanted.url} is not reachable ({reply.error}): start the server, or check host and port"
+            )
 
     async def _dialect(self) -> str:
         if self._wanted.dialect:
@@ -139,11 +149,11 @@ class _Discovery:
             return "oip"
         if (found := spelling.known(self._path)) is not None:
             return found[0]
-        if isinstance(about := await self._document("/info"), dict) and "model_id" in about:
+        if isinstance(about := await self._inquiry.document("/info"), dict) and "model_id" in about:
             return "tei"
-        if isinstance(models := await self._document("/v1/models"), dict) and "data" in models:
+        if isinstance(models := await self._inquiry.document("/v1/models"), dict) and "data" in models:
             return "openai"
-        if isinstance(about := await self._document("/v2"), dict) and "name" in about:
+        if isinstance(about := await self._inquiry.document("/v2"), dict) and "name" in about:
             return "oip"
         if await self._described() is not None:
             return "openapi"
@@ -160,42 +170,33 @@ class _Discovery:
                 f"{path} is no route of {dialect} that the probe can spell; it knows paths ending in {routes}"
             )
         model, limits = self._wanted.model or "", {}
-        about = await self._document("/info")
+        about = await self._inquiry.document("/info")
         if isinstance(about, dict):
-            limits = {
-                ours: int(about[theirs]) for theirs, ours in _LIMITS.items() if isinstance(about.get(theirs), int)
-            }
+            limits = {ours: int(about[theirs]) for theirs, ours in _LIMITS.items() if _is_limit(about.get(theirs))}
             if dialect == "tei":
                 model = model or str(about.get("model_id", ""))
         if dialect == "openai" and not model:
             model = await self._first_model()
+            if not model:
+                raise ConfigError(f"{self._wanted.url}: /v1/models names no model; give --model NAME")
         return path, model, found[1], limits
 
     async def _first_model(self) -> str:
-        models = await self._document("/v1/models")
+        """The first model that the target lists; "" when it lists none."""
+        models = await self._inquiry.document("/v1/models")
         listed = models.get("data") if isinstance(models, dict) else None
-        if not isinstance(listed, list) or not listed or not isinstance(listed[0], dict) or "id" not in listed[0]:
-            raise ConfigError(f"{self._wanted.url}: /v1/models names no model; give --model NAME")
-        return str(listed[0]["id"])
+        first = listed[0] if isinstance(listed, list) and listed else None
+        return str(first.get("id") or "") if isinstance(first, dict) else ""
 
     async def _oip(self) -> tuple[str, str, Writer, dict[str, int]]:
-        parts = self._path.split("/")
-        model = self._wanted.model or (parts[3] if len(parts) > 3 and parts[1:3] == ["v2", "models"] else "")
-        if not model:
-            raise ConfigError(f"{self._wanted.url}: an OIP server does not list its models; give --model NAME")
-        about = await self._document(f"/v2/models/{model}")
-        if not isinstance(about, dict) or not about.get("inputs"):
-            raise ConfigError(f"{self._wanted.url}: /v2/models/{model} says nothing of its inputs; is the name right?")
-        tensors = tuple(
-            Tensor(str(item["name"]), str(item["datatype"]), tuple(int(size) for size in item.get("shape", ())))
-            for item in about["inputs"]
-        )
-        return f"/v2/models/{model}/infer", model, TensorWriter(tensors), {}
+        place = oip.locate(self._path, self._wanted.model)
+        tensors = oip.tensors(await self._inquiry.document(place.about), place.about)
+        return place.infer, place.model, TensorWriter(tensors), {}
 
     async def _described(self) -> tuple[dict[str, Any], str] | None:
         """The target's OpenAPI document and its path, None when it has none where servers usually have it."""
         for path in _DESCRIPTIONS:
-            if isinstance(found := await self._document(path), dict) and isinstance(found.get("paths"), dict):
+            if isinstance(found := await self._inquiry.document(path), dict) and isinstance(found.get("paths"), dict):
                 return found, path
         return None
 
@@ -212,28 +213,26 @@ class _Discovery:
                 f"{self._wanted.url}: its OpenAPI document has no POST route{' there' if self._path else ''} that takes a JSON "
                 "object in which anything can grow"
             )
-        model = self._wanted.model or ""
-        for route in found[:-1]:
-            # A base was given: the first route that answers, those that take text before others.
-            if await self._answers(route.path, route.writer(model, _BENIGN)):
-                return route.path, model, route.writer, {}
-        return found[-1].path, model, found[-1].writer, {}
+        if not self._path and len(found) > 1:
+            # Any of them may do harm, and a document does not say which: none is asked.
+            # Without a query: the probe fills it in, and takes no URL that has one.
+            listed = ", ".join(route.path.partition("?")[0] for route in found[:_LISTED])
+            more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+            raise ConfigError(f"{self._wanted.url}: give the URL of one of its {len(found)} routes: {listed}{more}")
+        self._route = found[0]
+        return found[0].path, self._wanted.model or "", found[0].writer, {}
 
     async def _try(self, trial: TargetSpelling) -> None:
         request = trial.request(_BENIGN)
         for _ in range(3):
-            try:
-                answer = await self._client.post(
-                    request.path, content=request.body, headers={"content-type": "application/json"}
-                )
-            except httpx.HTTPError as error:
-                raise ConfigError(
-                    f"{request.path}: an ordinary request got no answer ({type(error).__name__})"
-                ) from error
-            if answer.is_success:
+            reply = await self._inquiry.post(request.path, request.body)
+            if reply.error:
+                raise ConfigError(f"{request.path}: an ordinary request got no answer ({reply.error})")
+            if reply.ok:
                 return
+        text = reply.body[:200].decode("utf-8", "replace")
         raise ConfigError(
-            f"{request.path}: an ordinary request is answered {answer.status_code}: {answer.text[:200]!r}; "
+            f"{request.path}: an ordinary request is answered {reply.status}: {text!r}; "
             "check --dialect, --model and --key"
         )
 
@@ -248,45 +247,48 @@ class _Discovery:
                 "/embed": spelling.tei_embed,
                 f"{prefix}/embed": spelling.tei_embed,
             }
-        own = trial.writers[trial.path]
-        described = await self._described() if isinstance(own, openapi.SchemaWriter) else None
-        for route in openapi.routes(described[0], served_at=described[1]) if described is not None else ():
-            # Only what takes the same field does the same work; anything else might do harm.
-            if isinstance(own, openapi.SchemaWriter) and (route.writer.at, route.writer.many) == (own.at, own.many):
-                candidates[route.path] = route.writer
+        candidates |= await self._same_work()
         found = []
-        model = trial.model or (await self._first_model() if await self._document("/v1/models") else "")
+        model = trial.model or (await self._first_model() if candidates else "")
         for path, writer in candidates.items():
-            if path != trial.path and await self._answers(path, writer(model, _BENIGN)):
+            if path != trial.path and (await self._inquiry.post(path, writer(model, _BENIGN))).ok:
                 writers[path] = writer if model == trial.model else _Named(writer, model)
                 found.append(path)
         return tuple(found)
 
-    async def _answers(self, path: str, document: dict[str, Any]) -> bool:
-        try:
-            answer = await self._client.post(
-                path, content=spelling.encode(document), headers={"content-type": "application/json"}
-            )
-        except httpx.HTTPError:
-            return False
-        return answer.is_success
+    async def _same_work(self) -> dict[str, Writer]:
+        """Routes of an OpenAPI document that do what the one under test does; anything else might do harm."""
+        own, described = self._route, await self._described() if self._route is not None else None
+        if own is None or described is None:
+            return {}
+        document, served_at = described
+        routes = openapi.routes(document, served_at=served_at)
+        return {route.path: route.writer for route in routes if openapi.same_work(document, own, route)}
 
     async def _health(self, path: str) -> str:
         """The first health route that says 200; else the route under test by GET, whose 405 is as good a sign of life."""
         for candidate in _HEALTH:
-            try:
-                if (await self._client.get(candidate)).status_code == 200:
-                    return candidate
-            except httpx.HTTPError:
-                continue
+            reply = await self._inquiry.get(candidate)
+            if reply.status == 200 and not reply.error:
+                return candidate
         return path
 
     async def _has_metrics(self) -> bool:
-        try:
-            answer = await self._client.get("/metrics")
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == 200 and b"process_" in answer.content
+        """Whether /metrics counts for the one process that there is: a balancer or workers may answer with others' counters."""
+        pages = []
+        for _ in range(_SCRAPES):
+            reply = await self._inquiry.get("/metrics")
+            if not reply.ok:
+                return False
+            pages.append(parse_metrics(reply.body.decode("utf-8", "replace")))
+            if not of_one_process(pages):
+                return False
+        return True
+
+
+def _is_limit(value: object) -> bool:
+    # What is larger than 64 bits can't be written into a report.
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 63
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import random
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from wickguard.probe.openapi import Kind, routes
-from wickguard.probe.schema import FORMATS, resolve, smallest
+from wickguard.probe.schema import FORMATS, resolve, same, smallest
 from wickguard.probe.spelling import TargetSpelling
+from wickguard.probe.sweep import sweeps
 
 
 def document(
@@ -155,6 +159,8 @@ def test_routes_with_text_come_first_and_others_are_left_out_when_nothing_can_gr
         ({"type": "string", "minLength": 3}, "xxx"),
         ({"type": "string", "pattern": "^[a-z]{2}-[A-Z]{2}$"}, "en-US"),
         ({"type": "string", "format": "date"}, "2024-01-01"),
+        ({"type": "string", "pattern": "a{9999999999}"}, "x"),
+        ({"type": "string", "pattern": "["}, "x"),
         ({"allOf": [{"properties": {"a": {"const": 1}}, "required": ["a"]},
                     {"properties": {"b": {"enum": [2]}}, "required": ["b"]}]}, {"a": 1, "b": 2}),
         ({"type": "array", "minItems": 2, "items": {"type": "integer", "minimum": 0}}, [0, 1]),
@@ -171,3 +177,95 @@ def test_smallest_value_is_found_when_a_schema_contains_itself() -> None:
     tree = {"type": "object", "required": ["child"], "properties": {"child": {"$ref": "#/tree"}}}
     assert re.match(r"\{'child': \{'child'", str(smallest({"tree": tree}, tree)))
     assert resolve({"loop": {"$ref": "#/loop"}}, {"$ref": "#/loop"}) is not None
+
+
+def test_smallest_value_is_found_when_choices_contain_themselves() -> None:
+    """Parts of parts, and choices of choices, each several times."""
+    loop = {"$ref": "#/loop"}
+    for word in ("allOf", "anyOf", "oneOf"):
+        assert resolve({"loop": {word: [loop, loop, {"type": "string"}]}}, loop) is not None
+
+
+def test_path_is_quoted_when_a_document_has_what_no_request_line_can_hold() -> None:
+    """What breaks a line would be a header of its own."""
+    found = routes(document({"texts": TEXTS}, "/a b\r\nx: y/\u00e9"))
+    assert found[0].path == "/a%20b%0D%0Ax:%20y/%C3%A9"
+    assert routes(document({"texts": TEXTS}, "/a b"), "/a%20b")[0].path == "/a%20b"
+
+
+@pytest.mark.parametrize("url", ["x:http://h.example/a", "http://[", "mailto:a", "x:y"])
+def test_path_stays_one_when_a_server_is_named_in_odd_ways(url: str) -> None:
+    """Whatever stands there, it is asked of the target and of nobody else."""
+    found = document({"texts": TEXTS}) | {"servers": [{"url": url}]}
+    assert routes(found)[0].path.startswith("/")
+    assert routes(document({"texts": TEXTS}, "http://h.example/encode")) == []
+
+
+def test_schemas_are_the_same_when_only_their_names_differ() -> None:
+    """Also when they contain themselves; a property that is called like an annotation is no annotation."""
+    node = {"type": "object", "title": "A", "properties": {"next": {"$ref": "#/A"}, "title": {"type": "string"}}}
+    other = {"type": "object", "title": "B", "properties": {"next": {"$ref": "#/B"}, "title": {"type": "string"}}}
+    third = {"type": "object", "title": "C", "properties": {"next": {"$ref": "#/C"}, "title": {"type": "integer"}}}
+    whole = {"A": node, "B": other, "C": third, "loop": {"$ref": "#/loop"}}
+    assert same(whole, {"$ref": "#/A"}, {"$ref": "#/B"})
+    assert same(whole, {"$ref": "#/A"}, other)
+    assert not same(whole, {"$ref": "#/A"}, {"$ref": "#/C"})
+    assert not same(whole, {"$ref": "#/loop"}, node)
+
+
+def test_concrete_route_is_taken_before_one_with_parameters_when_both_answer() -> None:
+    """As servers do; neither is tried out."""
+    found = document({"texts": TEXTS}, "/m/{name}/encode")
+    found["paths"]["/m/large/encode"] = {"post": document({"values": TEXTS})["paths"]["/encode"]["post"]}
+    found["paths"]["/m/large/encode"]["post"]["requestBody"] = {
+        "content": {"application/json": {"schema": {"properties": {"words": TEXTS}}}}
+    }
+    assert [route.template for route in routes(found, "/m/large/encode")] == ["/m/large/encode", "/m/{name}/encode"]
+
+
+# Of everything a document can say, something, and all of it well-formed.
+RICH = document(
+    {
+        "texts": {"anyOf": [{"type": "null"}, TEXTS | {"minItems": 1, "maxItems": 8}]},
+        "items": {"type": "array", "items": {"allOf": [{"required": ["t"], "properties": {"t": {"type": "string"}}}]}},
+        "map": {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "exclusiveMaximum": 1}},
+        "options": {"properties": {"k": {"type": "integer", "minimum": 1, "maximum": 9, "multipleOf": 2}}},
+        "name": {"type": "string", "minLength": 1, "maxLength": 99, "pattern": "^a", "format": "uuid"},
+        "metric": {"enum": ["a"], "examples": ["a"], "default": "a"},
+        "text": {"type": "string", "minLength": 1, "maxLength": 99},
+    },
+    "/m/{id}/encode",
+    required=("texts", "items", "map", "options", "name", "metric", "text"),
+    parameters=[
+        {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}, "example": "a"},
+        {"name": "n", "in": "query", "required": True, "schema": {"type": "integer"}},
+        {"name": "many", "in": "query", "schema": TEXTS},
+    ],
+    responses={"200": {"content": {"application/json": {"schema": {"type": "object"}}}}},
+) | {"servers": [{"url": "/api"}]}
+WRONG: tuple[Any, ...] = (None, True, 0, -1, 10**30, 1.5, "x", "", [], {}, [None], [{}], {"x": None}, ["x"], [[]])
+
+
+def places(part: Any, keys: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The keys that lead to every part of a document."""
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+        yield (*keys, key)
+        yield from places(value, (*keys, key))
+
+
+@pytest.mark.parametrize("place", list(places(RICH)), ids=lambda keys: "/".join(map(str, keys)))
+def test_no_document_is_an_error_when_any_part_of_it_is_something_else(place: tuple[Any, ...]) -> None:
+    """What is left of it is swept as ever."""
+    for wrong in WRONG:
+        broken = copy.deepcopy(RICH)
+        at: Any = broken
+        for key in place[:-1]:
+            at = at[key]
+        at[place[-1]] = wrong
+        for route in routes(broken):
+            assert route.path.startswith("/")
+            target = TargetSpelling("openapi", route.path, "", {route.path: route.writer})
+            assert target.request(["a"]).body.startswith(b"{")
+            for case in sweeps(target):
+                # The smallest: the largest are a megabyte of prose each.
+                case.attack(target, case.sizes[0], random.Random(1))

@@ -1,0 +1,61 @@
+"""A tiny server for the tests of discovery: it serves what it is told to, and remembers what was posted where."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Page = object | Callable[[], object]
+
+
+@dataclass(slots=True)
+class Tiny:
+    """pages: by path, what GET answers: JSON, text as it is, or a function that makes one. routes: the same of POST."""
+
+    pages: dict[str, Page] = field(default_factory=dict)
+    routes: dict[str, Page] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    posted: list[str] = field(default_factory=list)
+    url: str = ""
+
+
+@contextmanager
+def running(tiny: Tiny) -> Iterator[Tiny]:
+    """Serve on a free port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            tiny.asked.append(self.path)
+            self._answer(tiny.pages)
+
+        def do_POST(self) -> None:
+            tiny.posted.append(self.path)
+            self.rfile.read(int(self.headers["content-length"]))
+            self._answer(tiny.routes)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing."""
+
+        def _answer(self, pages: dict[str, Page]) -> None:
+            page = pages.get(self.path)
+            found = page() if callable(page) else page
+            body = (found if isinstance(found, str) else json.dumps(found)).encode()
+            self.send_response(200 if self.path in pages else 404)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        tiny.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield tiny
+        finally:
+            server.shutdown()
