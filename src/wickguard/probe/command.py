@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
-from rich.markup import escape
 
 from wickguard.probe.case import Profile
 from wickguard.probe.cases import CATALOGUE
 from wickguard.probe.compare import Comparison, compare
-from wickguard.probe.console import LiveConsole
+from wickguard.probe.console import LiveConsole, shown
 from wickguard.probe.engine import Options, probe
 from wickguard.probe.events import EndReason, Event
 from wickguard.probe.finding import Severity
@@ -37,12 +36,14 @@ Listener = Callable[[Event], None]
 
 _NEVER = "never"
 FOUND, UNFINISHED = 1, 3
-_UNFINISHED = frozenset({EndReason.INTERRUPTED, EndReason.TARGET_DOWN, EndReason.CANARY_SUFFERED})
+_UNFINISHED = frozenset({EndReason.INTERRUPTED, EndReason.TARGET_DOWN, EndReason.CANARY_SUFFERED, EndReason.FAILED})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `wickguard probe`."""
-    parser.add_argument("url", metavar="URL", help="a route (http://127.0.0.1:8080/v1/embeddings) or a base")
+    parser.add_argument(
+        "url", metavar="URL", help="a route (http://127.0.0.1:8080/v1/embeddings), or a base where it follows"
+    )
     parser.add_argument("--dialect", choices=DIALECTS, help="what the target speaks; found out when not given")
     parser.add_argument("--model", metavar="NAME", help="the model to ask for; the first one when not given")
     parser.add_argument("--key", metavar="KEY", help="API key, sent as a bearer token")
@@ -93,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         # Last: what goes wrong with it must not cost the reports.
         notes = policy.write(result, _unfit(result)) if policy is not None else []
     for note in notes:
-        console.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
+        console.print(f"[yellow]{shown(note)}[/]", soft_wrap=True)
     comparison = compare(old, result) if old is not None else None
     code = exit_code(result, comparison, options.fail_on)
     if comparison is not None:
@@ -136,9 +137,9 @@ def _unfit(result: Result) -> str:
 def show(comparison: Comparison, code: int, console: Console) -> None:
     """What changed since the earlier run, and what that comes to by the exit code."""
     for text in comparison.notes:
-        console.print(f"[yellow]note[/]    {escape(text)}", soft_wrap=True)
+        console.print(f"[yellow]note[/]    {shown(text)}", soft_wrap=True)
     for text in comparison.regressions:
-        console.print(f"[bold red]worse[/]   {escape(text)}", soft_wrap=True)
+        console.print(f"[bold red]worse[/]   {shown(text)}", soft_wrap=True)
     for label, findings in (
         ("[bold red]new[/]     ", comparison.appeared),
         ("[yellow]not judged before[/]  ", comparison.unjudged),
@@ -146,11 +147,11 @@ def show(comparison: Comparison, code: int, console: Console) -> None:
     ):
         for finding in findings:
             text = f"{finding.case}: {finding.title} ({finding.severity})"
-            console.print(f"{label}{escape(text)}", soft_wrap=True)
+            console.print(f"{label}{shown(text)}", soft_wrap=True)
     for text in comparison.improvements:
-        console.print(f"[green]better[/]  {escape(text)}", soft_wrap=True)
+        console.print(f"[green]better[/]  {shown(text)}", soft_wrap=True)
     for case in comparison.unmeasured:
-        console.print(f"[yellow]not measured this time[/]  {escape(case)}")
+        console.print(f"[yellow]not measured this time[/]  {shown(case)}")
     verdicts = {0: "not worse than before", FOUND: "worse than before"}
     none = comparison.obstacle or "not compared to the end: the run was not finished"
-    console.print(escape(verdicts.get(code, none)), soft_wrap=True)
+    console.print(shown(verdicts.get(code, none)), soft_wrap=True)

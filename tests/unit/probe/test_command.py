@@ -38,7 +38,7 @@ def ended(reason: EndReason, detail: str = "") -> Result:
 @pytest.mark.parametrize("reason", list(EndReason))
 def test_run_that_had_to_end_has_a_code_of_its_own_whatever_it_found(reason: EndReason) -> None:
     """A target that suffered or went down, and Ctrl-C; a budget that is used up is an ordinary end."""
-    unfinished = {EndReason.CANARY_SUFFERED, EndReason.TARGET_DOWN, EndReason.INTERRUPTED}
+    unfinished = {EndReason.CANARY_SUFFERED, EndReason.TARGET_DOWN, EndReason.INTERRUPTED, EndReason.FAILED}
     assert exit_code(ended(reason), None, "warning") == (UNFINISHED if reason in unfinished else FOUND)
 
 

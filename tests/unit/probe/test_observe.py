@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from wickguard.clock import now
 from wickguard.probe.observe import Observer
@@ -17,36 +17,41 @@ PATH = "/v1/embeddings"
 LIMITS = Limits(1000, 1 << 20, 3600.0, 600.0, 1.0, 1, 0.0)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def observing(answer: bytes, began: float) -> AsyncIterator[Observer]:
     """An observer of a server that says `answer` to each request head, in a run that began then."""
 
+    done = asyncio.Event()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while await reader.readuntil(b"\r\n\r\n"):
                 writer.write(answer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        with contextlib.suppress(ConnectionError):
             writer.close()
+            await writer.wait_closed()
+        done.set()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
         spelling = TargetSpelling("openai", PATH, "m", {PATH: openai_embeddings}, (), {})
         target = Target(address, spelling, None, "/health", metrics=False, url="")
         yield Observer(target, Allowance(LIMITS, began), None)
+        await done.wait()
 
 
 def test_health_polls_count_against_the_allowance() -> None:
     """Twenty a second for a whole run are most of its requests."""
 
-    async def run() -> tuple[int, int]:
+    async def run() -> tuple[int, int, int]:
         async with observing(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", now()) as observer:
             async with observer.watch() as window:
-                while len(window.health_s) < 3:
-                    await asyncio.sleep(0.01)
-            return observer.allowance.requests, observer.allowance.bytes
+                await observer.control()
+            return len(window.health_s), observer.allowance.requests, observer.allowance.bytes
 
-    requests, sent = asyncio.run(run())
-    assert requests >= 3
+    polls, requests, sent = asyncio.run(run())
+    assert polls >= 1
+    assert requests >= 1 + polls
     assert sent > 0
 
 
