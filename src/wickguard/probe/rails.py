@@ -16,13 +16,12 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from wickguard.errors import ConfigError
 from wickguard.probe.case import Case, Profile, Risk
 from wickguard.probe.events import EndReason
-from wickguard.probe.wire import MARKER, Address
-from wickguard.units import GIB, MIB
+from wickguard.probe.trace import Request
+from wickguard.probe.wire import Address, send
+from wickguard.units import GIB
 
 TOKEN_PATH = "/.well-known/wickguard-probe"  # noqa: S105 -- a path
 _SECRET_BYTES = 32
@@ -156,15 +155,16 @@ async def prove_ownership(address: Address, timeout_s: float) -> str:
         return "loopback"
     wanted = token(secret(), address.authority)
     url = f"{'https' if address.tls else 'http'}://{address.authority}{TOKEN_PATH}"
-    try:
-        async with httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, trust_env=False) as client:
-            answer = await client.get(url, headers={"user-agent": MARKER})
-        served = answer.text.strip() if answer.status_code == 200 and len(answer.content) < MIB else ""
-    except httpx.HTTPError:
-        served = ""
-    if not hmac.compare_digest(served.encode(), wanted.encode()):
+    if not await serves(address, wanted, timeout_s):
         raise ConfigError(
             f"{address.authority} is not this machine, so prove that it is yours: serve the text\n  {wanted}\n"
             f"at {url} and run the probe again"
         )
     return "token"
+
+
+async def serves(address: Address, wanted: str, timeout_s: float) -> bool:
+    """Whether the target serves this token itself: what another place serves, to which it sends us on, proves nothing."""
+    answer = await send(address, Request("GET", TOKEN_PATH), None, timeout_s)
+    whole = answer.status == 200 and answer.ok and answer.response_bytes == len(answer.head)
+    return whole and hmac.compare_digest(answer.head.strip(), wanted.encode())

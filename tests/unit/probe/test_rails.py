@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from wickguard.errors import ConfigError
 from wickguard.probe.case import ANY_DIALECT, Case, Profile, Risk
 from wickguard.probe.events import EndReason
 from wickguard.probe.finding import Oracle, Taxonomy
-from wickguard.probe.rails import LIMITS, Allowance, Limits, loopback, refuse_case, secret, token
+from wickguard.probe.rails import LIMITS, TOKEN_PATH, Allowance, Limits, loopback, refuse_case, secret, serves, token
 from wickguard.probe.trace import Trace
+from wickguard.probe.wire import Address
 
 CASE = Case(
     "X1", "x", Risk.LIGHT, ANY_DIALECT, "n", (1,), lambda target, size, chance: Trace(()), None,
@@ -31,6 +33,47 @@ def test_token_is_of_one_operator_and_one_target_when_it_is_made() -> None:
     """Nobody's token proves anything for another target or another operator."""
     assert token(b"a", "h:80") == token(b"a", "H:80")
     assert len({token(b"a", "h:80"), token(b"b", "h:80"), token(b"a", "h:81")}) == 3
+
+
+WANTED = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("answer", "proven"),
+    [
+        (f"HTTP/1.1 200 OK\r\nContent-Length: 65\r\n\r\n{WANTED}\n", True),
+        (f"HTTP/1.0 200 OK\r\n\r\n{WANTED}", True),
+        (f"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n{'cd' * 32}", False),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", False),
+        (f"HTTP/1.1 404 Not Found\r\nContent-Length: 64\r\n\r\n{WANTED}", False),
+        (f"HTTP/1.1 302 Found\r\nLocation: /proof\r\nContent-Length: 64\r\n\r\n{WANTED}", False),
+        (f"HTTP/1.1 200 OK\r\nContent-Length: 65\r\n\r\n{WANTED}", False),
+        (f"HTTP/1.1 200 OK\r\nContent-Length: 8256\r\n\r\n{WANTED}{' ' * 8192}", False),
+        ("", False),
+    ],
+    ids=["served", "till the end", "another", "empty", "not found", "elsewhere", "broken off", "more", "nothing"],
+)
+def test_ownership_is_proven_when_the_target_itself_serves_the_token_and_nothing_else(
+    answer: str, proven: bool
+) -> None:
+    """One GET, of that one path and without a key, is all that it sees."""
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer.encode())
+        writer.close()
+        await writer.wait_closed()
+
+    async def ask() -> bool:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await serves(Address("127.0.0.1", port), WANTED, 5.0)
+
+    assert asyncio.run(ask()) is proven
+    assert len(seen) == 1
+    assert seen[0].startswith(f"GET {TOKEN_PATH} HTTP/1.1\r\n".encode())
+    assert b"uthorization" not in seen[0]
 
 
 def test_secret_is_kept_private_when_it_is_made(tmp_path: Path) -> None:
