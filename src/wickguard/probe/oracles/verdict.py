@@ -21,13 +21,15 @@ _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 
 
 def liveness(case: Case, series: Series) -> Suspicion | None:
-    """The process ended, was replaced, or refuses connections after the attack."""
+    """The process ended or was replaced, refuses connections, or answers nothing any more, its health neither."""
     for size in series.sizes:
         for item in series.attack[size]:
             dead = series.down and not series.lives and size == series.sizes[-1]
-            if not item.alive or dead or any(answer.error == "refused" for _, answer in item.measured):
-                text = "its process was replaced or ended" if not item.alive else "it refused connections"
-                evidence = (f"after the attack at {size} of {case.feature} {text}",)
+            refused = any(answer.error == "refused" for _, answer in item.measured)
+            if not item.alive or dead or refused:
+                text = "it refused connections" if refused else "nothing was answered any more, health neither"
+                text = text if item.alive else "its process was replaced or ended"
+                evidence = (f"after the attack at {size} of {case.feature or 'its only size'} {text}",)
                 return Suspicion(Oracle.LIVENESS, 1, 0, "deaths", evidence, size)
         hung_up = [step for step, answer in series.attack[size][0].measured if _hung_up(step, answer)]
         again = all(any(_hung_up(*pair) for pair in item.measured) for item in series.attack[size])
