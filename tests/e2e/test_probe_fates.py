@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -21,7 +22,7 @@ import pytest
 from wickguard.probe.case import Profile
 from wickguard.probe.cases import CATALOGUE
 from wickguard.probe.engine import Options, probe
-from wickguard.probe.events import CaseFinished, Ended, EndReason, Event, Found, Verdict
+from wickguard.probe.events import CaseFinished, Ended, EndReason, Event, Found, Sampled, Verdict
 from wickguard.probe.finding import Oracle
 from wickguard.probe.rails import Limits
 from wickguard.probe.target import Wanted
@@ -113,11 +114,11 @@ def serving(fate: Fate) -> Iterator[str]:
         server.socket.close()
 
 
-def run(url: str, case: str = CASE) -> list[Event]:
+def run(url: str, case: str = CASE, limits: Limits = LIMITS) -> list[Event]:
     """The events of one case."""
 
     async def collect() -> list[Event]:
-        options = Options(Wanted(url, "openai", "m"), Profile.SHORT, 1, None, only=(case,), limits=LIMITS)
+        options = Options(Wanted(url, "openai", "m"), Profile.SHORT, 1, None, only=(case,), limits=limits)
         return [event async for event in probe(options, CATALOGUE)]
 
     return asyncio.run(collect())
@@ -155,3 +156,13 @@ def test_worst_text_of_the_run_is_told_when_the_target_does_not_survive_it() -> 
     assert ended.reason is EndReason.CANARY_SUFFERED
     assert Oracle.RECOVERY in {event.finding.oracle for event in events if isinstance(event, Found)}
     assert [event.verdict for event in events if isinstance(event, CaseFinished)] == [Verdict.FINDING]
+
+
+def test_case_is_not_begun_when_it_holds_its_connections_beyond_the_end_of_the_run() -> None:
+    """Slow heads are held for thirteen seconds, and this run has ten."""
+    with serving(Fate.RESTARTS) as url:
+        events = run(url, "P02", replace(LIMITS, seconds=10.0))
+    ended = events[-1]
+    assert isinstance(ended, Ended)
+    assert ended.reason is EndReason.OUT_OF_TIME
+    assert not [event for event in events if isinstance(event, Sampled)]

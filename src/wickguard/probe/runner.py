@@ -148,8 +148,8 @@ class Runner:
 
     async def _both(self, case: Case, series: Series, size: int) -> AsyncIterator[Event]:
         """The twin, the attack, a control: one more repeat of `size`."""
-        await self._check_allowance()
         attack, twin = self._traces(case, size)
+        await self._check_allowance(_length_s(attack))
         memory = Oracle.MEMORY in case.oracles
         calm = await self._unlimited(twin, memory)
         if calm is None:
@@ -205,12 +205,11 @@ class Runner:
 
     def _worth_repeating(self, case: Case, series: Series, size: int) -> bool:
         latest = series.attack[size][-1]
-        longest = max((step.hold_s + step.at_s for step in latest.trace.steps), default=0.0)
         return (
             latest.alive
             and not latest.timed_out
             and latest.latency_s <= self._limits.stop_s
-            and longest + case.pause_s < _LONG_TRACE_S
+            and _length_s(latest.trace) + case.pause_s < _LONG_TRACE_S
         )
 
     def _traces(self, case: Case, size: int) -> tuple[Trace, Trace]:
@@ -291,6 +290,11 @@ class Runner:
             excerpt="".join(letter if letter.isprintable() else "?" for letter in text),
             effect=suspicion.measured if suspicion.unit == "times" else None,
         )
+
+
+def _length_s(trace: Trace) -> float:
+    """How long a trace takes at least: what it waits for before its steps and what it holds."""
+    return max((step.at_s + step.hold_s for step in trace.steps), default=0.0)
 
 
 def _asked_to_wait_s(observed: Observation) -> float:
