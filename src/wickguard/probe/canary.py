@@ -24,9 +24,9 @@ class Window:
     """What was seen while a window was open; times are seconds.
 
     canary_s: latency of each canary that was answered well. canary_limited: those that the target's own rate limit refused
-    (429). canary_failures: all others. suffered_in_a_row: of the
-    latest canaries, by the judgement of whoever opened the window. health_s: latency of each health request, less our own
-    lateness. health_failures: no answer at all. lag_s: our own worst lateness.
+    (429). canary_failures: all others. suffered_in_a_row: of the latest canaries, by the judgement of whoever opened the
+    window. health_s: latency of each health request, less our own lateness. health_failures: no answer at all. lag_s: our
+    own worst lateness.
     """
 
     canary_s: list[float] = field(default_factory=list)

@@ -36,7 +36,6 @@ Listener = Callable[[Event], None]
 
 _NEVER = "never"
 FOUND, UNFINISHED = 1, 3
-_UNFINISHED = frozenset({EndReason.INTERRUPTED, EndReason.TARGET_DOWN, EndReason.CANARY_SUFFERED, EndReason.FAILED})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +117,7 @@ def _reports(options: argparse.Namespace) -> list[tuple[Path | None, Callable[[R
 
 def exit_code(result: Result, comparison: Comparison | None, threshold: str) -> int:
     """What the command returns: 0, FOUND or UNFINISHED (see above). threshold: a severity, or "never"."""
-    if result.ended is None or result.ended.reason in _UNFINISHED:
+    if result.ended is None or result.ended.reason.unfinished:
         return UNFINISHED
     least = None if threshold == _NEVER else Severity(threshold)
     if comparison is not None:
@@ -129,7 +128,7 @@ def exit_code(result: Result, comparison: Comparison | None, threshold: str) -> 
 
 def _unfit(result: Result) -> str:
     """Why no policy is made of this run, "" when one may be: half a policy is no limit where the whole one had one."""
-    if result.ended is None or result.ended.reason in _UNFINISHED:
+    if result.ended is None or result.ended.reason.unfinished:
         return "the run was not finished"
     return "a dry run measures nothing" if result.ended.reason is EndReason.DRY_RUN else ""
 

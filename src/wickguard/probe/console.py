@@ -18,7 +18,9 @@ from rich.table import Table
 
 from wickguard.probe.events import CaseFinished, Ended, Event, Found, Planned, Sampled, Started, Verdict
 from wickguard.probe.finding import Finding, Severity
+from wickguard.probe.printable import printable
 from wickguard.probe.result import Result
+from wickguard.probe.sweep import PREFIX
 from wickguard.units import format_bytes, format_seconds
 
 _COLOURS = {Severity.NOTE: "cyan", Severity.WARNING: "yellow", Severity.ERROR: "bold red"}
@@ -66,7 +68,7 @@ class LiveConsole:
             case Planned() if not event.skip:
                 self._grow()
             case Sampled() if self._task is not None:
-                self._progress.update(self._task, description=_plain(f"{event.case} {event.arm} at {event.size}"))
+                self._progress.update(self._task, description=printable(f"{event.case} {event.arm} at {event.size}"))
             case CaseFinished():
                 self._finished(event)
             case Found():
@@ -111,7 +113,7 @@ def summarise(result: Result, console: Console) -> None:
     if result.ended is not None and str(result.ended.reason) == "dry_run":
         _list_plan(result, console)
         return
-    sweeps = [curve for curve in result.curves if curve.case.startswith("sweep:")]
+    sweeps = [curve for curve in result.curves if curve.case.startswith(PREFIX)]
     if sweeps:
         table = Table("feature", "cost", "grows as", "smallest", "largest", box=None, header_style="bold")
         for curve in sweeps:
@@ -140,11 +142,7 @@ def summarise(result: Result, console: Console) -> None:
 
 def shown(text: str) -> str:
     """A text that a target may have had a hand in, as rich is to print it: letters only, no markup and no control codes."""
-    return escape(_plain(text))
-
-
-def _plain(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return escape(printable(text))
 
 
 def _cases(result: Result) -> str:

@@ -24,6 +24,7 @@ from wickguard.probe.fuzz import Fuzzer
 from wickguard.probe.limits import LimitFinder
 from wickguard.probe.observe import Observer
 from wickguard.probe.plan import Row, make_plan
+from wickguard.probe.printable import printable
 from wickguard.probe.process import ProcessTree
 from wickguard.probe.rails import LIMITS, Allowance, Limits, prove_ownership
 from wickguard.probe.runner import Runner
@@ -167,5 +168,5 @@ def _where(error: Exception) -> str:
     """An error and where it happened, in a line for whoever mends it."""
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
     places = ", from ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-    message = "".join(letter if letter.isprintable() else "?" for letter in str(error)[:_MESSAGE])
+    message = printable(str(error)[:_MESSAGE])
     return f"{type(error).__name__}: {message} at {places}; please report it"

@@ -46,6 +46,11 @@ class EndReason(StrEnum):
     INTERRUPTED = "interrupted"
     FAILED = "failed"
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether something cut the run off; a budget that is used up is an end like any other."""
+        return self in (EndReason.CANARY_SUFFERED, EndReason.TARGET_DOWN, EndReason.INTERRUPTED, EndReason.FAILED)
+
 
 class _Event(msgspec.Struct, frozen=True, tag_field="event", omit_defaults=True):
     """Every event has `at_s`: seconds since the run began."""

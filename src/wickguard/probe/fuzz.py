@@ -110,8 +110,7 @@ class Fuzzer:
 
         Raises RunOver when the target no longer serves anybody, and when the budget is used up.
         """
-        if (reason := self._observer.allowance.exceeded(now())) is not None:
-            raise RunOver(reason)
+        self._wellbeing.check_allowance()
         seen = await self._observer.observe(single(self._observer.target.spelling.request([text])), watch=False)
         self._sent += 1
         broken = not seen.accepted and (seen.status == 0 or seen.status >= 500)

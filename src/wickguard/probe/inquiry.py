@@ -14,8 +14,8 @@ import msgspec
 
 from wickguard.errors import ConfigError
 from wickguard.probe.spelling import encode
-from wickguard.probe.trace import Request, Step
-from wickguard.probe.wire import MAX_RESPONSE_BYTES, Address, Connection
+from wickguard.probe.trace import Request
+from wickguard.probe.wire import MAX_RESPONSE_BYTES, Address, send
 from wickguard.units import format_bytes
 
 
@@ -57,12 +57,8 @@ class Inquiry:
         return self._documents[path]
 
     async def _ask(self, request: Request) -> Reply:
-        connection = Connection(self._address, self._key)
         pieces: list[bytes] = []
-        try:
-            answer = await connection.exchange(Step(request), self._timeout_s, pieces)
-        finally:
-            connection.close()
+        answer = await send(self._address, request, self._key, self._timeout_s, pieces)
         if answer.response_bytes > MAX_RESPONSE_BYTES:
             raise ConfigError(
                 f"{self._address.authority}{request.path}: its answer is larger than {format_bytes(MAX_RESPONSE_BYTES)}; "

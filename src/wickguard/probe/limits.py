@@ -85,9 +85,13 @@ class LimitFinder:
 
 def accepted_and_refused(samples: Sequence[Sampled]) -> tuple[set[int], set[int]]:
     """The sizes of a sweep that were accepted, and those above all of them that were refused. Pure."""
-    accepted = {sample.size for sample in samples if 200 <= sample.status < 300}
+    accepted = {sample.size for sample in samples if _served(sample)}
     largest = max(accepted, default=0)
     return accepted, {sample.size for sample in samples if sample.status >= 400 and sample.size > largest}
+
+
+def _served(sample: Sampled) -> bool:
+    return 200 <= sample.status < 300
 
 
 def of_accepted(curves: Mapping[str, CurveFitted], accepted: Collection[int]) -> dict[str, CurveFitted]:
@@ -104,7 +108,7 @@ def why_none(samples: Sequence[Sampled], curves: Mapping[str, CurveFitted], size
     if not accepted:
         return "no size of it was accepted"
     smallest = min(accepted)
-    least_s = min(sample.latency_s for sample in samples if sample.size == smallest and 200 <= sample.status < 300)
+    least_s = min(sample.latency_s for sample in samples if sample.size == smallest and _served(sample))
     for channel, most, say in _BOUNDS:
         curve = of_accepted(curves, accepted).get(channel)
         cost = curve.fit.predict(smallest) if curve is not None else least_s if channel == "latency_s" else 0.0

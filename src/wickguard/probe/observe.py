@@ -19,7 +19,7 @@ from wickguard.probe.process import ProcessTree
 from wickguard.probe.rails import Allowance
 from wickguard.probe.target import Target
 from wickguard.probe.trace import Request, Step, Trace
-from wickguard.probe.wire import Answer, Connection
+from wickguard.probe.wire import Answer, Connection, send
 
 _SAMPLE_S = 0.05
 _OVERTIME_S = 3.0
@@ -106,11 +106,7 @@ class Observer:
     async def ask(self, request: Request, timeout_s: float | None = None, body: list[bytes] | None = None) -> Answer:
         """Any request, on a connection of its own. body: takes the pieces of the answer's body."""
         self.allowance.spend(1, request.size_bytes + _HEAD_BYTES)
-        connection = Connection(self.target.address, self.target.key)
-        try:
-            return await connection.exchange(Step(request), timeout_s or self._patience_s, body)
-        finally:
-            connection.close()
+        return await send(self.target.address, request, self.target.key, timeout_s or self._patience_s, body)
 
     @property
     def _patience_s(self) -> float:

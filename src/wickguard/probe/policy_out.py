@@ -23,11 +23,12 @@ from wickguard.probe.events import Arm, CurveFitted, LimitDerived, Planned, Star
 from wickguard.probe.fit import Fit
 from wickguard.probe.limits import why_none
 from wickguard.probe.output import Output
+from wickguard.probe.printable import printable
 from wickguard.probe.result import Result
+from wickguard.probe.sweep import PREFIX
 from wickguard.units import KIB, MIB, format_bytes, format_seconds
 
 COST_FORMAT = 1
-_SWEEP = "sweep:"
 # What is written to by the names in here is no file that another could stand beside, whatever is behind it.
 _DEVICES, _PROCESSES = Path("/dev"), Path("/proc")
 _SQUARE = "bytes, as many inputs as each is long"
@@ -192,7 +193,7 @@ def left_out(result: Result) -> list[str]:
     limited, keys = {limit.feature for limit in result.limits}, _keys(result)
     found = []
     for planned in result.planned:
-        if planned.case.startswith(_SWEEP) and not planned.skip and planned.feature not in limited:
+        if planned.case.startswith(PREFIX) and not planned.skip and planned.feature not in limited:
             section, key, _, _ = keys.get(planned.feature, ("", "", 0, 0))
             name = f"{section}.{key} is left out" if key else "no limit"
             choose = "; choose one" if key else ""
@@ -265,7 +266,7 @@ def _curve(curve: CurveFitted) -> CostCurve:
 
 
 def _is_sweep(curve: CurveFitted) -> bool:
-    return curve.case.startswith(_SWEEP)
+    return curve.case.startswith(PREFIX)
 
 
 def _value(key: str, limit: LimitDerived, limits: Sequence[LimitDerived]) -> int:
@@ -294,4 +295,4 @@ def _provenance(started: Started | None) -> list[str]:
 
 def _comment(text: str) -> str:
     """A comment ends with its line; what the target calls itself and its parts must not continue it."""
-    return "# " + "".join(letter if letter.isprintable() else "?" for letter in text)
+    return f"# {printable(text)}"

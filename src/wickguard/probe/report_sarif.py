@@ -13,14 +13,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from wickguard.probe.events import EndReason, Planned
+from wickguard.probe.events import Planned
 from wickguard.probe.finding import Finding, Severity, Taxonomy
 from wickguard.probe.result import Result
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 # GitHub shows security-severity as critical from 9, high from 7, medium from 4.
 _SECURITY_SEVERITY = {Severity.ERROR: "8.0", Severity.WARNING: "5.0", Severity.NOTE: "2.0"}
-_FAILED = frozenset({EndReason.TARGET_DOWN, EndReason.CANARY_SUFFERED, EndReason.INTERRUPTED, EndReason.FAILED})
 
 
 def write_sarif(result: Result, file: TextIO) -> None:
@@ -130,7 +129,7 @@ def _message(finding: Finding) -> str:
 
 def _invocation(result: Result) -> dict[str, Any]:
     ended = result.ended
-    done: dict[str, Any] = {"executionSuccessful": ended is not None and ended.reason not in _FAILED}
+    done: dict[str, Any] = {"executionSuccessful": ended is not None and not ended.reason.unfinished}
     if result.started:
         done["startTimeUtc"] = result.started.began.replace("+00:00", "Z")
     if ended is not None:

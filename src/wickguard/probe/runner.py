@@ -23,10 +23,11 @@ from wickguard.probe.observe import Observation, Observer
 from wickguard.probe.oracles.cost import comparable
 from wickguard.probe.oracles.suspicion import Suspicion
 from wickguard.probe.oracles.verdict import liveness
+from wickguard.probe.printable import printable
 from wickguard.probe.series import CHANNELS, Series
 from wickguard.probe.storm import raise_storm, sampled_canaries
 from wickguard.probe.trace import Trace, single
-from wickguard.probe.wellbeing import RunOver, Wellbeing
+from wickguard.probe.wellbeing import Wellbeing
 from wickguard.units import format_seconds
 
 _STORMY = frozenset({Oracle.COLLATERAL, Oracle.RECOVERY})
@@ -114,7 +115,7 @@ class Runner:
                 async for event in self._both(case, series, size):
                     yield event
         if stormy and series.sizes and not series.down:
-            await self._check_allowance(_WINDOWS * self._limits.storm_s)
+            self._wellbeing.check_allowance(_WINDOWS * self._limits.storm_s)
             size = max(series.accepted or series.sizes)
             attack, twin = self._traces(case, size)
             series.storm = await raise_storm(self._observer, self._wellbeing, size, attack, twin)
@@ -149,7 +150,7 @@ class Runner:
     async def _both(self, case: Case, series: Series, size: int) -> AsyncIterator[Event]:
         """The twin, the attack, a control: one more repeat of `size`."""
         attack, twin = self._traces(case, size)
-        await self._check_allowance(_length_s(attack))
+        self._wellbeing.check_allowance(_length_s(attack))
         memory = Oracle.MEMORY in case.oracles
         calm = await self._unlimited(twin, memory)
         if calm is None:
@@ -197,11 +198,6 @@ class Runner:
             f"took over {format_seconds(self._wellbeing.bound_s)}; something still answered",
         )
         return Suspicion(Oracle.RECOVERY, count, 0, "canaries", evidence, size)
-
-    async def _check_allowance(self, needs_s: float = 0.0) -> None:
-        reason = self._observer.allowance.exceeded(now() + needs_s)
-        if reason is not None:
-            raise RunOver(reason)
 
     def _worth_repeating(self, case: Case, series: Series, size: int) -> bool:
         latest = series.attack[size][-1]
@@ -287,7 +283,7 @@ class Runner:
             size=suspicion.size,
             request_bytes=request.size_bytes,
             digest=hashlib.sha256(data).hexdigest(),
-            excerpt="".join(letter if letter.isprintable() else "?" for letter in text),
+            excerpt=printable(text),
             effect=suspicion.measured if suspicion.unit == "times" else None,
         )
 

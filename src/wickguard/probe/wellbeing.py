@@ -45,6 +45,12 @@ class Wellbeing:
         """The longest that an ordinary request may take before it counts as suffering."""
         return max(self._limits.stop_s, _WORSE * self._usual_s)
 
+    def check_allowance(self, needs_s: float = 0.0) -> None:
+        """Raise RunOver when the budget is used up, or would be before what takes `needs_s` has ended."""
+        reason = self._observer.allowance.exceeded(now() + needs_s)
+        if reason is not None:
+            raise RunOver(reason)
+
     async def warm_up(self, count: int) -> None:
         """So many ordinary requests; what they take is the measure of all later ones.
 

@@ -320,10 +320,12 @@ def _pacing_s(step: Step) -> float:
     return step.pace.gap_s * (step.request.size_bytes // piece + 1)
 
 
-async def send(address: Address, request: Request, key: str | None, timeout_s: float) -> Answer:
-    """One request on a connection of its own, closed afterwards."""
+async def send(
+    address: Address, request: Request, key: str | None, timeout_s: float, body: list[bytes] | None = None
+) -> Answer:
+    """One request on a connection of its own, closed afterwards. body: takes the pieces of the answer's body."""
     connection = Connection(address, key)
     try:
-        return await connection.exchange(Step(request), timeout_s)
+        return await connection.exchange(Step(request), timeout_s, body)
     finally:
         connection.close()

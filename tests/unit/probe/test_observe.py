@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from tests.unit.probe.tiny import saying
+
 from wickguard.clock import now
 from wickguard.probe.observe import Observer
 from wickguard.probe.rails import Allowance, Limits
 from wickguard.probe.spelling import TargetSpelling, openai_embeddings
 from wickguard.probe.target import Target
-from wickguard.probe.wire import Address
 
 PATH = "/v1/embeddings"
 LIMITS = Limits(1000, 1 << 20, 3600.0, 600.0, 1.0, 1, 0.0)
@@ -21,23 +22,10 @@ LIMITS = Limits(1000, 1 << 20, 3600.0, 600.0, 1.0, 1, 0.0)
 async def observing(answer: bytes, began: float) -> AsyncIterator[Observer]:
     """An observer of a server that says `answer` to each request head, in a run that began then."""
 
-    done = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while await reader.readuntil(b"\r\n\r\n"):
-                writer.write(answer)
-        with contextlib.suppress(ConnectionError):
-            writer.close()
-            await writer.wait_closed()
-        done.set()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+    async with saying(answer, keep=True) as (address, _):
         spelling = TargetSpelling("openai", PATH, "m", {PATH: openai_embeddings}, (), {})
         target = Target(address, spelling, None, "/health", metrics=False, url="")
         yield Observer(target, Allowance(LIMITS, began), None)
-        await done.wait()
 
 
 def test_health_polls_count_against_the_allowance() -> None:

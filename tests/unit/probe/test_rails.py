@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.probe.tiny import saying
 
 from wickguard.errors import ConfigError
 from wickguard.probe.case import ANY_DIALECT, Case, Profile, Risk
@@ -14,7 +15,6 @@ from wickguard.probe.events import EndReason
 from wickguard.probe.finding import Oracle, Taxonomy
 from wickguard.probe.rails import LIMITS, TOKEN_PATH, Allowance, Limits, loopback, refuse_case, secret, serves, token
 from wickguard.probe.trace import Trace
-from wickguard.probe.wire import Address
 
 CASE = Case(
     "X1", "x", Risk.LIGHT, ANY_DIALECT, "n", (1,), lambda target, size, chance: Trace(()), None,
@@ -57,20 +57,13 @@ def test_ownership_is_proven_when_the_target_itself_serves_the_token_and_nothing
     answer: str, proven: bool
 ) -> None:
     """One GET, of that one path and without a key, is all that it sees."""
-    seen: list[bytes] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(answer.encode())
-        writer.close()
-        await writer.wait_closed()
+    async def ask() -> tuple[bool, list[bytes]]:
+        async with saying(answer.encode()) as (address, read):
+            return await serves(address, WANTED, 5.0), read
 
-    async def ask() -> bool:
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            return await serves(Address("127.0.0.1", port), WANTED, 5.0)
-
-    assert asyncio.run(ask()) is proven
+    found, seen = asyncio.run(ask())
+    assert found is proven
     assert len(seen) == 1
     assert seen[0].startswith(f"GET {TOKEN_PATH} HTTP/1.1\r\n".encode())
     assert b"uthorization" not in seen[0]

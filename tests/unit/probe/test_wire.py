@@ -5,27 +5,19 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.unit.probe.tiny import saying
 
 from wickguard.probe.trace import RAW_HOST, Request, Step
-from wickguard.probe.wire import Address, Answer, Connection
+from wickguard.probe.wire import Answer, Connection
 
 
 async def exchanged(answer: bytes, step: Step, key: str | None = None) -> tuple[Answer, bytes]:
     """What is noted of a server that says `answer` to whatever it reads, and what it read."""
-    read = bytearray()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        read.extend(await reader.read(65_536))
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        connection = Connection(Address("127.0.0.1", port), key)
+    async with saying(answer) as (address, read):
+        connection = Connection(address, key)
         found = await connection.exchange(step, 5.0)
         connection.close()
-    return found, bytes(read).replace(str(port).encode(), b"PORT")
+    return found, b"".join(read).replace(str(address.port).encode(), b"PORT")
 
 
 @pytest.mark.parametrize("key", [None, "secret"])

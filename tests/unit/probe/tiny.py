@@ -1,14 +1,17 @@
-"""A tiny server for the tests of discovery: it serves what it is told to, and remembers what was posted where."""
+"""Tiny servers: one that serves what it is told to and remembers what was posted where, one that says the same to everybody."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from wickguard.probe.wire import Address
 
 Page = object | Callable[[], object]
 
@@ -24,7 +27,7 @@ class Tiny:
     url: str = ""
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(tiny: Tiny) -> Iterator[Tiny]:
     """Serve on a free port."""
 
@@ -59,3 +62,32 @@ def running(tiny: Tiny) -> Iterator[Tiny]:
             yield tiny
         finally:
             server.shutdown()
+
+
+@contextlib.asynccontextmanager
+async def saying(answer: bytes, *, keep: bool = False) -> AsyncIterator[tuple[Address, list[bytes]]]:
+    """A server that says `answer` to each request head and closes then, if it is not to `keep` the connection; where it is, and
+    what it has read.
+
+    When the block is over every connection has ended on this side, too.
+    """
+    read: list[bytes] = []
+    ended: list[asyncio.Task[None]] = []
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while data := await reader.read(65_536):
+                read.append(data)
+                writer.write(answer)
+                if not keep:
+                    break
+        with contextlib.suppress(ConnectionError):
+            writer.close()
+            await writer.wait_closed()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended.append(asyncio.create_task(converse(reader, writer)))
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
+        yield Address("127.0.0.1", server.sockets[0].getsockname()[1]), read
+        await asyncio.gather(*ended)

@@ -6,6 +6,7 @@ from wickguard.probe.case import Case
 from wickguard.probe.finding import Oracle
 from wickguard.probe.observe import Observation
 from wickguard.probe.oracles.suspicion import MATTERS_S, Suspicion
+from wickguard.probe.printable import printable
 from wickguard.probe.series import Series, latency
 from wickguard.probe.trace import Reading, Step
 from wickguard.probe.wire import Answer
@@ -173,5 +174,4 @@ def connection(case: Case, series: Series) -> Suspicion | None:
 
 
 def _excerpt(answer: Answer) -> str:
-    text = answer.head[:80].decode("utf-8", "replace")
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return printable(answer.head[:80].decode("utf-8", "replace"))
