@@ -19,7 +19,6 @@ import asyncio
 import random
 import statistics
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -142,31 +141,6 @@ def read(path: Path) -> list[Outcome]:
 def report(outcomes: Sequence[Outcome], own: Mapping[str, float]) -> Report:
     """The table. own: exponents of the servers' own CPU-seconds, by name."""
     made = Report("probe", "The probe against the zoo")
-    rows, close, measured = [], Counter[str](), 0
-    for name in NAMES:
-        planted = manifest(name)
-        defects = [item for item in outcomes if item.name == name and not item.sound]
-        twins = [item for item in outcomes if item.name == name and item.sound]
-        exponents = [exponent for item in defects for exponent in item.exponents] if planted.exponent else []
-        if planted.exponent and exponents:
-            measured += 1
-            found = statistics.median(exponents)
-            close["planted"] += abs(found - planted.exponent) <= WITHIN
-            close["own"] += abs(found - own[name]) <= WITHIN
-        rows.append(
-            (
-                name,
-                f"{sum(bool(item.findings) for item in defects)} of {len(defects)}",
-                _names(defects),
-                f"{planted.exponent:g}" if planted.exponent else "",
-                f"{own[name]:.2f}" if planted.exponent else "",
-                f"{statistics.median(exponents):.2f} ({min(exponents):.2f} to {max(exponents):.2f})"
-                if exponents
-                else "",
-                f"{sum(bool(item.findings) for item in twins)} of {len(twins)}",
-                _names(twins),
-            )
-        )
     made.table(
         "Defects found, and false alarms on their sound twins",
         (
@@ -179,14 +153,17 @@ def report(outcomes: Sequence[Outcome], own: Mapping[str, float]) -> Report:
             "false alarms",
             "by",
         ),
-        rows,
+        [_row(manifest(name), outcomes, own) for name in NAMES],
     )
     runs = [[item for item in outcomes if item.sound is sound] for sound in (False, True)]
     hits, alarms = (sum(bool(item.findings) for item in part) for part in runs)
+    found = {name: statistics.median(seen) for name in NAMES if (seen := _exponents(manifest(name), outcomes))}
+    planted = {name: manifest(name).exponent or 0.0 for name in found}
+    close = [sum(abs(found[name] - goal[name]) <= WITHIN for name in found) for goal in (own, planted)]
     made.note(
         f"Recall {hits} of {len(runs[0])} ({hits / max(1, len(runs[0])):.1%}); false alarms in {alarms} of {len(runs[1])} "
-        f"runs on sound twins; median exponents within {WITHIN} of the servers' own: {close['own']} of {measured}, of the "
-        f"planted ones: {close['planted']}."
+        f"runs on sound twins; median exponents within {WITHIN} of the servers' own: {close[0]} of {len(found)}, of the "
+        f"planted ones: {close[1]}."
     )
     took = [item.seconds for item in runs[1]]
     if took:
@@ -194,6 +171,31 @@ def report(outcomes: Sequence[Outcome], own: Mapping[str, float]) -> Report:
             f"A run on a sound twin (profile short) took {statistics.median(took):.0f} s, at most {max(took):.0f} s."
         )
     return made
+
+
+def _row(planted: Manifest, outcomes: Sequence[Outcome], own: Mapping[str, float]) -> tuple[str, ...]:
+    defects, twins = ([item for item in _of(planted, outcomes) if item.sound is sound] for sound in (False, True))
+    seen = _exponents(planted, outcomes)
+    return (
+        planted.name,
+        f"{sum(bool(item.findings) for item in defects)} of {len(defects)}",
+        _names(defects),
+        f"{planted.exponent:g}" if planted.exponent else "",
+        f"{own[planted.name]:.2f}" if planted.exponent else "",
+        f"{statistics.median(seen):.2f} ({min(seen):.2f} to {max(seen):.2f})" if seen else "",
+        f"{sum(bool(item.findings) for item in twins)} of {len(twins)}",
+        _names(twins),
+    )
+
+
+def _of(planted: Manifest, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [item for item in outcomes if item.name == planted.name]
+
+
+def _exponents(planted: Manifest, outcomes: Sequence[Outcome]) -> list[float]:
+    """Of the slopes that were found; empty where none was planted."""
+    defects = [item for item in _of(planted, outcomes) if not item.sound]
+    return [exponent for item in defects for exponent in item.exponents] if planted.exponent else []
 
 
 def _names(outcomes: Sequence[Outcome]) -> str:

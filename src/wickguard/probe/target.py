@@ -1,15 +1,16 @@
 """The target: where it is, which dialect it speaks, what it says of itself.
 
-Decides the dialect from the URL or from what the target serves, finds the model's name, limits, health route and the
-aliases of the route under test. Promises to send only small, ordinary requests, to POST only to the route that was given, to
-the only one there can be, and to what does the same work under another name, and that a target that can't be understood is a
-ConfigError that says what to give. It must not know cases.
+Decides the dialect from the URL or from what the target serves, finds the model that answers there, limits, health route and
+the aliases of the route under test. Promises to send only small, ordinary requests, to POST only to the route that was given,
+to the only one there can be, and to what does the same work under another name, and that a target that can't be understood is
+a ConfigError that says what to give. It must not know cases.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,8 +32,10 @@ _LIMITS = {
 _DESCRIPTIONS = ("/openapi.json", "/docs.json", "/v3/api-docs", "/swagger.json")
 _BENIGN = ("the river was quiet",)
 _HOST = re.compile(r"[\w.:%-]+", re.ASCII)
-# A message names so many routes at most.
+# Of routes and models that a target has, so many are listed or asked for at most.
 _LISTED = 10
+# An ordinary request may meet a server that is still loading.
+_ROUNDS = 3
 _GIVE = "give http://HOST:PORT or the URL of a route, e.g. http://127.0.0.1:8080/v1/embeddings"
 # Of /metrics: enough that several workers or replicas show.
 _SCRAPES = 8
@@ -117,18 +120,17 @@ class _Discovery:
         dialect = await self._dialect()
         match dialect:
             case "oip":
-                path, model, writer, limits = await self._oip()
+                path, models, writer, limits = await self._oip()
             case "openapi":
-                path, model, writer, limits = await self._openapi()
+                path, models, writer, limits = await self._openapi()
             case _:
-                path, model, writer, limits = await self._known_route(dialect)
+                path, models, writer, limits = await self._known_route(dialect)
         writers: dict[str, Writer] = {path: writer}
-        trial = TargetSpelling(dialect, path, model, writers, (), limits)
-        await self._try(trial)
+        trial = await self._answered([TargetSpelling(dialect, path, model, writers, (), limits) for model in models])
         aliases = await self._aliases(trial, writers)
         return Target(
             address=self._address,
-            spelling=TargetSpelling(dialect, path, model, writers, aliases, limits),
+            spelling=replace(trial, aliases=aliases),
             key=self._wanted.key,
             health=await self._health(path),
             metrics=await self._has_metrics(),
@@ -161,7 +163,7 @@ class _Discovery:
             f"{self._wanted.url}: no dialect recognised; give the URL of a route and --dialect {'|'.join(DIALECTS)}"
         )
 
-    async def _known_route(self, dialect: str) -> tuple[str, str, Writer, dict[str, int]]:
+    async def _known_route(self, dialect: str) -> tuple[str, list[str], Writer, dict[str, int]]:
         path = self._path or ("/v1/embeddings" if dialect == "openai" else "/embed")
         found = spelling.known(path)
         if found is None or found[0] != dialect:
@@ -169,29 +171,29 @@ class _Discovery:
             raise ConfigError(
                 f"{path} is no route of {dialect} that the probe can spell; it knows paths ending in {routes}"
             )
-        model, limits = self._wanted.model or "", {}
+        models, limits = [self._wanted.model or ""], {}
         about = await self._inquiry.document("/info")
         if isinstance(about, dict):
             limits = {ours: int(about[theirs]) for theirs, ours in _LIMITS.items() if _is_limit(about.get(theirs))}
-            if dialect == "tei":
-                model = model or str(about.get("model_id", ""))
-        if dialect == "openai" and not model:
-            model = await self._first_model()
-            if not model:
+            if dialect == "tei" and not self._wanted.model:
+                models = [str(about.get("model_id", ""))]
+        if dialect == "openai" and not self._wanted.model:
+            models = await self._models()
+            if not models:
                 raise ConfigError(f"{self._wanted.url}: /v1/models names no model; give --model NAME")
-        return path, model, found[1], limits
+        return path, models, found[1], limits
 
-    async def _first_model(self) -> str:
-        """The first model that the target lists; "" when it lists none."""
-        models = await self._inquiry.document("/v1/models")
-        listed = models.get("data") if isinstance(models, dict) else None
-        first = listed[0] if isinstance(listed, list) and listed else None
-        return str(first.get("id") or "") if isinstance(first, dict) else ""
+    async def _models(self) -> list[str]:
+        """The first models that the target lists; one that chats need not be the one that embeds."""
+        document = await self._inquiry.document("/v1/models")
+        listed = document.get("data") if isinstance(document, dict) else None
+        named = [model.get("id") for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
+        return list(dict.fromkeys(str(name) for name in named if name))[:_LISTED]
 
-    async def _oip(self) -> tuple[str, str, Writer, dict[str, int]]:
+    async def _oip(self) -> tuple[str, list[str], Writer, dict[str, int]]:
         place = oip.locate(self._path, self._wanted.model)
         tensors = oip.tensors(await self._inquiry.document(place.about), place.about)
-        return place.infer, place.model, TensorWriter(tensors), {}
+        return place.infer, [place.model], TensorWriter(tensors), {}
 
     async def _described(self) -> tuple[dict[str, Any], str] | None:
         """The target's OpenAPI document and its path, None when it has none where servers usually have it."""
@@ -200,7 +202,7 @@ class _Discovery:
                 return found, path
         return None
 
-    async def _openapi(self) -> tuple[str, str, Writer, dict[str, int]]:
+    async def _openapi(self) -> tuple[str, list[str], Writer, dict[str, int]]:
         described = await self._described()
         if described is None:
             raise ConfigError(
@@ -220,20 +222,21 @@ class _Discovery:
             more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
             raise ConfigError(f"{self._wanted.url}: give the URL of one of its {len(found)} routes: {listed}{more}")
         self._route = found[0]
-        return found[0].path, self._wanted.model or "", found[0].writer, {}
+        return found[0].path, [self._wanted.model or ""], found[0].writer, {}
 
-    async def _try(self, trial: TargetSpelling) -> None:
-        request = trial.request(_BENIGN)
-        for _ in range(3):
-            reply = await self._inquiry.post(request.path, request.body)
+    async def _answered(self, trials: Sequence[TargetSpelling]) -> TargetSpelling:
+        """The first whose ordinary request is served, of one for each model. Raises ConfigError when none is."""
+        said = ""
+        for trial in [*trials] * _ROUNDS:
+            reply = await self._inquiry.post(trial.path, trial.request(_BENIGN).body)
             if reply.error:
-                raise ConfigError(f"{request.path}: an ordinary request got no answer ({reply.error})")
+                raise ConfigError(f"{trial.path}: an ordinary request got no answer ({reply.error})")
             if reply.ok:
-                return
-        text = reply.body[:200].decode("utf-8", "replace")
+                return trial
+            said = said or f"{reply.status}: {reply.body[:200].decode('utf-8', 'replace')!r}"
+        asked = f" (asked for: {', '.join(trial.model for trial in trials)})" if len(trials) > 1 else ""
         raise ConfigError(
-            f"{request.path}: an ordinary request is answered {reply.status}: {text!r}; "
-            "check --dialect, --model and --key"
+            f"{trials[0].path}: an ordinary request is answered {said}; check --dialect, --model and --key{asked}"
         )
 
     async def _aliases(self, trial: TargetSpelling, writers: dict[str, Writer]) -> tuple[str, ...]:
@@ -248,12 +251,15 @@ class _Discovery:
                 f"{prefix}/embed": spelling.tei_embed,
             }
         candidates |= await self._same_work()
+        candidates.pop(trial.path, None)
+        models = [trial.model] if trial.model or not candidates else await self._models() or [""]
         found = []
-        model = trial.model or (await self._first_model() if candidates else "")
         for path, writer in candidates.items():
-            if path != trial.path and (await self._inquiry.post(path, writer(model, _BENIGN))).ok:
-                writers[path] = writer if model == trial.model else _Named(writer, model)
-                found.append(path)
+            for model in models:
+                if (await self._inquiry.post(path, writer(model, _BENIGN))).ok:
+                    writers[path] = writer if model == trial.model else _Named(writer, model)
+                    found.append(path)
+                    break
         return tuple(found)
 
     async def _same_work(self) -> dict[str, Writer]:

@@ -190,6 +190,40 @@ def test_model_list_without_models_is_no_obstacle_when_a_dialect_needs_none(mode
         assert found(tiny, "/encode", dialect="openapi").spelling.path == "/encode"
 
 
+MODELS = {"data": [{"id": "speaks"}, {"id": 7}, {}, "odd", {"id": "embeds"}]}
+
+
+def test_model_is_the_first_that_answers_when_none_is_given() -> None:
+    """A server may list one that chats before the one that embeds."""
+    route = "/v1/embeddings"
+    with running(Tiny({"/v1/models": MODELS}, {route: {}}, {route: "embeds"})) as tiny:
+        assert found(tiny, route).spelling.model == "embeds"
+        assert tiny.posted.count(route) == 3
+        with pytest.raises(ConfigError, match="is answered 404"):
+            found(tiny, route, model="speaks")
+
+
+def test_message_says_which_models_were_asked_when_none_answers() -> None:
+    """Of a hundred that are listed, ten."""
+    route = "/v1/embeddings"
+    models = {"data": [{"id": f"m{index}"} for index in range(100)]}
+    with (
+        running(Tiny({"/v1/models": models}, {route: {}}, {route: "none of these"})) as tiny,
+        pytest.raises(ConfigError, match=r"answered 404.*--model and --key \(asked for: m0, .*, m9\)$"),
+    ):
+        found(tiny, route)
+    assert len(tiny.posted) == 30
+
+
+def test_alias_is_found_under_its_own_model_when_the_route_under_test_names_none() -> None:
+    """The second route need not be served by the first model that is listed."""
+    routes = {"/embed": [[0.5]], "/v1/embeddings": {}}
+    with running(Tiny({"/v1/models": MODELS}, routes, {"/v1/embeddings": "embeds"})) as tiny:
+        spelling = found(tiny, "/embed").spelling
+    assert spelling.aliases == ("/v1/embeddings",)
+    assert b'"model":"embeds"' in spelling.on("/v1/embeddings", ["hi"]).body
+
+
 def test_no_route_is_asked_when_a_base_has_several() -> None:
     """One of them may unload a model; the message lists them, and not without an end."""
     paths = [f"/admin/{index:02}" for index in range(14)]
