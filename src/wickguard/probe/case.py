@@ -43,6 +43,15 @@ class Profile(StrEnum):
         return list(Profile).index(self)
 
 
+class Intake(StrEnum):
+    """What a route is given. prompt: a text that is to be continued, which is more than a text."""
+
+    TEXT = "text"
+    PROMPT = "prompt"
+    PICTURE = "picture"
+    SERIES = "series"
+
+
 class Spelling(Protocol):
     """How one target wants its requests: what generators build with."""
 
@@ -69,6 +78,11 @@ class Spelling(Protocol):
     @property
     def limits(self) -> dict[str, int]:
         """What the target says of itself: max_inputs, max_bytes (of a body), max_tokens. Keys may be missing."""
+        ...
+
+    @property
+    def takes(self) -> frozenset[Intake]:
+        """What the route under test is given; empty for tensors, whose meaning is nobody's but the model's."""
         ...
 
     @property
@@ -118,7 +132,8 @@ class Expect:
 class Case:
     """One row of the catalogue.
 
-    id: as in research/attacks.md section 9. feature: what `size` counts ("inputs", "bytes of one word"). sizes: grown from
+    id: as in research/attacks.md section 9. takes: what a route must be given for the case to mean something (None: any).
+    feature: what `size` counts ("inputs", "bytes of one word"). sizes: grown from
     the first, stopped at the first failure. attack, twin: size -> trace; the twin sends about the same bytes in harmless
     structure (None: the target's ordinary request is compared). profile: the least profile that runs it. pause_s: waited
     after each trace. fresh: each repeat is built from a seed of its own, for targets that remember what they have seen.
@@ -141,6 +156,7 @@ class Case:
     remedy: str = ""
     pause_s: float = 0.0
     fresh: bool = False
+    takes: Intake | None = None
 
 
 ANY_DIALECT = frozenset({"openai", "tei", "oip", "openapi"})

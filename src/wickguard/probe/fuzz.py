@@ -18,7 +18,7 @@ import msgspec
 
 from wickguard.clock import now
 from wickguard.modality.text import synthesize
-from wickguard.probe.case import ANY_DIALECT, Case, Expect, Profile, Risk, Spelling, geometric
+from wickguard.probe.case import ANY_DIALECT, Case, Expect, Intake, Profile, Risk, Spelling, geometric
 from wickguard.probe.events import Event, Found
 from wickguard.probe.finding import Oracle, Reproducer, Severity, Taxonomy
 from wickguard.probe.genome import Genome
@@ -59,7 +59,7 @@ class Fuzzer:
 
     async def run(self) -> AsyncIterator[Event]:
         """All stages; the worst structure goes through the same measuring and confirming as any case."""
-        budget_bytes = await self._budget() if self._observer.target.spelling.takes_text else 0
+        budget_bytes = await self._budget() if Intake.TEXT in self._observer.target.spelling.takes else 0
         if not budget_bytes:
             return
         search = Search(self._cost, self._may_go_on, random.Random(f"{self._seed}:fuzz"), budget_bytes)

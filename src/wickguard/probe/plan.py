@@ -37,9 +37,8 @@ def make_plan(
 
 def _row(case: Case, spelling: TargetSpelling, profile: Profile, limits: Limits, seed: int) -> Row:
     skip = refuse_case(case, profile, spelling.dialect)
-    if not skip and not spelling.takes_text and "oip" not in case.dialects:
-        # What tensors can't express is about texts.
-        skip = "not for a route that takes no text"
+    if not skip and case.takes is not None and case.takes not in spelling.takes:
+        skip = f"not for a route that takes no {case.takes}"
     requests = sent = 0
     for size in case.sizes if not skip else ():
         attack = case.attack(spelling, size, random.Random(f"{seed}:{case.id}:{size}"))

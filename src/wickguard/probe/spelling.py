@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from wickguard.modality import image, series
+from wickguard.probe.case import Intake
 from wickguard.probe.openapi import Growth, SchemaWriter, with_query
 from wickguard.probe.trace import Request
 
@@ -79,6 +80,16 @@ ROUTES: dict[str, tuple[str, Writer]] = {
     "/forecast": ("openai", forecast),
     "/embed": ("tei", tei_embed),
     "/embed_all": ("tei", tei_embed),
+}
+
+
+_TAKES: dict[Writer, frozenset[Intake]] = {
+    openai_embeddings: frozenset({Intake.TEXT}),
+    openai_chat: frozenset({Intake.TEXT, Intake.PROMPT}),
+    openai_completions: frozenset({Intake.TEXT, Intake.PROMPT}),
+    classify: frozenset({Intake.PICTURE}),
+    forecast: frozenset({Intake.SERIES}),
+    tei_embed: frozenset({Intake.TEXT}),
 }
 
 
@@ -169,9 +180,11 @@ class TargetSpelling:
         return (next(name for name in ("input", "inputs", "prompt", "messages", "series") if name in body),)
 
     @property
-    def takes_text(self) -> bool:
-        """Whether words reach the server as they are."""
-        return b"wickguard" in self.request(["wickguard"]).body
+    def takes(self) -> frozenset[Intake]:
+        """See Spelling. The fixed routes by what they are for, the others by whether words reach them as they are."""
+        if self.dialect in ("openai", "tei") and (found := known(self.path)) is not None:
+            return _TAKES[found[1]]
+        return frozenset({Intake.TEXT} if b"wickguard" in self.request(["wickguard"]).body else ())
 
     @property
     def growths(self) -> tuple[Growth, ...]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from wickguard.modality import series
 from wickguard.modality.text import synthesize
-from wickguard.probe.case import ANY_DIALECT, Build, Case, Expect, Profile, Risk, Spelling, geometric
+from wickguard.probe.case import ANY_DIALECT, Build, Case, Expect, Intake, Profile, Risk, Spelling, geometric
 from wickguard.probe.finding import Oracle, Severity, Taxonomy
 from wickguard.probe.openapi import Growth, Kind
 from wickguard.probe.spelling import TargetSpelling, picture
@@ -101,7 +101,7 @@ def sweeps(target: TargetSpelling) -> tuple[Case, ...]:
 def _described(target: TargetSpelling) -> tuple[Case, ...]:
     """One sweep for each part of a request that its schema lets grow; the input itself under the names of other dialects."""
     own = {growth.kind: growth for growth in target.growths if growth.keys == target.input_at and not growth.query}
-    text = target.takes_text
+    text = Intake.TEXT in target.takes
     found = []
     if text:
         longest = own[Kind.TEXT].most if Kind.TEXT in own else None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from wickguard.probe.case import ANY_DIALECT, Case, Expect, Profile, Risk, Spelling, geometric
+from wickguard.probe.case import ANY_DIALECT, Case, Expect, Intake, Profile, Risk, Spelling, geometric
 from wickguard.probe.cases.payload import (
     REFUSED,
     SERVED_OR_REFUSED,
@@ -153,6 +153,7 @@ def _counted(name: str) -> Case:
         title=f"The number in `{name}` is believed",
         risk=Risk.LIGHT,
         dialects=frozenset({"openai", "tei"} if name == "dimensions" else {"openai"}),
+        takes=Intake.TEXT,
         feature=name,
         sizes=geometric(100, 1_000_000, 5),
         attack=build,
@@ -244,7 +245,7 @@ CASES = (
     _json_case(
         "J08", "One sign makes a string four times as large", "bytes", geometric(16 * KIB, 512 * KIB, 4),
         attack=values(lambda n: json.dumps("a" * n + "\U0001f600", ensure_ascii=False).encode()),
-        twin=values(lambda n: json.dumps("a" * (n + 4)).encode()), dialects=TEXT,
+        twin=values(lambda n: json.dumps("a" * (n + 4)).encode()), dialects=TEXT, takes=Intake.TEXT,
         oracles=frozenset({Oracle.MEMORY, Oracle.STALL}), profile=Profile.STANDARD,
         remedy="bound the bytes of a text before it becomes a string",
     ),
@@ -286,12 +287,12 @@ CASES = (
     _json_case(
         "J17", "What one route refuses, another serves", "bytes of one input", geometric(4 * KIB, MIB, 5),
         attack=_same_overload, twin=_small_everywhere, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT,
-        severity=Severity.ERROR, remedy="put the limits in front of all routes, not into one of them",
+        takes=Intake.TEXT, severity=Severity.ERROR, remedy="put the limits in front of all routes, not into one of them",
     ),
     _json_case(
         "J17.batch", "A batch that one route refuses, another serves", "inputs", geometric(16, 1024, 4),
         attack=_same_batch, twin=_small_everywhere, oracles=frozenset({Oracle.EQUIVALENCE}), dialects=TEXT,
-        severity=Severity.ERROR, remedy="put the limits in front of all routes, not into one of them",
+        takes=Intake.TEXT, severity=Severity.ERROR, remedy="put the limits in front of all routes, not into one of them",
     ),
     *(_counted(name) for name in _COUNTS),
     _json_case(
@@ -304,6 +305,7 @@ CASES = (
         "T01", "Inputs beyond the limit are read and computed before they are refused", "bytes of one input",
         geometric(8 * KIB, 3 * MIB // 2, 6),
         attack=texts(lambda n: [prose(n)]), oracles=frozenset({Oracle.EARLY, Oracle.RETRY, Oracle.STATUS, Oracle.STALL}),
-        dialects=TEXT, taxonomy=taxonomy("L T34.1 770 408"), remedy="check sizes before tokenising, and refuse with 413 or 422",
+        dialects=TEXT, takes=Intake.TEXT, taxonomy=taxonomy("L T34.1 770 408"),
+        remedy="check sizes before tokenising, and refuse with 413 or 422",
     ),
 )  # fmt: skip

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
-from wickguard.probe.case import Build, Case, Expect, Profile, Risk, Spelling, geometric
+from wickguard.probe.case import Build, Case, Expect, Intake, Profile, Risk, Spelling, geometric
 from wickguard.probe.cases.payload import SERVED_OR_REFUSED, TEXT, each, place, prose, taxonomy, texts, values
 from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.trace import Request, Trace, single
@@ -80,7 +81,7 @@ def _wordy(target: Spelling, size: int, chance: random.Random) -> Trace:
     return single(target.request([prose(max(1, 16 * KIB // size))] * size))
 
 
-CASES = (
+_CASES = (
     _run("T03", "A run of one letter costs the square of its length", texts(lambda n: ["a" * n])),
     _run("T03.space", "A run of spaces costs the square of its length", texts(lambda n: [" " * (n - 1) + "x"])),
     _run("T03.digit", "A run of digits costs the square of its length", texts(lambda n: ["1" * n]), profile=Profile.STANDARD),
@@ -160,3 +161,4 @@ CASES = (
         expect=Expect(statuses=SERVED_OR_REFUSED), remedy="serve it, or answer 4xx",
     ),
 )  # fmt: skip
+CASES = tuple(replace(case, takes=Intake.TEXT) for case in _CASES)
