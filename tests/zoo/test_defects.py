@@ -5,6 +5,7 @@ Costs are compared within one run of one server; no absolute time is asserted.
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import socket
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from tests import pictures
 from tests.zoo import NAMES, manifest, manifests
 from tests.zoo.evicting_limiter import RATE_PER_S
 from tests.zoo.running import Running
@@ -38,6 +40,23 @@ def boxes(count: int) -> dict[str, object]:
     return {"inputs": [{"name": "boxes", "shape": [count, 5], "datatype": "FP32", "data": data}]}
 
 
+def forecasting(*series: list[float]) -> dict[str, object]:
+    """A body for /v1/forecast."""
+    return {"series": list(series), "horizon": 4, "model": MODEL}
+
+
+def classifying(side: int) -> dict[str, object]:
+    """A body for /v1/classify: a black square."""
+    return {"input": base64.b64encode(pictures.flat((side, side))).decode(), "model": MODEL}
+
+
+GOOD: dict[str, object] = {
+    "/v1/embeddings": asking("hi"),
+    "/embed": {"inputs": "hi"},
+    "/v1/classify": classifying(8),
+    "/v1/forecast": forecasting([1.0, 2.0]),
+    "/v2/models/nms/infer": boxes(3),
+}
 Body = Callable[[int], object]
 GROWING: dict[str, tuple[str, Body, int]] = {
     "quadratic_tokenizer": (ROUTE, lambda n: asking("a" * n), 4096),
@@ -226,6 +245,29 @@ def test_health_waits_only_when_the_model_is_on_the_loop(sound: bool) -> None:
 
 
 @both
+def test_cost_follows_count_times_longest_only_when_series_are_padded(sound: bool) -> None:
+    """As many points, evenly spread or in one long series."""
+    even, ragged = [[1.0] * 80] * 50, [[1.0] * 3951] + [[1.0]] * 49
+    with Running("ragged_series", sound=sound) as server:
+        costs = [server.cost("/v1/forecast", forecasting(*series)) for series in (even, ragged)]
+    assert [status for status, _ in costs] == [200, 200]
+    ratio = costs[1][1] / costs[0][1]
+    assert ratio < 2 if sound else ratio > 10
+
+
+@both
+def test_memory_follows_the_pixels_only_when_a_picture_is_decoded_first(sound: bool) -> None:
+    """Both refuse with 413; twenty-five million pixels are in a file of four kilobytes."""
+    with Running("picture_bomb", sound=sound) as server:
+        assert server.post("/v1/classify", classifying(64))[0] == 200
+        before = server.peak_bytes()
+        status = server.post("/v1/classify", classifying(5000))[0]
+        grown = server.peak_bytes() - before
+    assert status == 413
+    assert grown < 4_000_000 if sound else grown > 70_000_000
+
+
+@both
 def test_work_goes_on_only_when_leaving_does_not_stop_it(sound: bool) -> None:
     """CPU-seconds after ten clients have left, against those of ten answers."""
     body = json.dumps(asking(words(4000))).encode()
@@ -244,9 +286,8 @@ def test_work_goes_on_only_when_leaving_does_not_stop_it(sound: bool) -> None:
 def test_the_twin_serves_and_refuses_as_it_should_when_asked(name: str) -> None:
     """Ordinary requests are served, wrong ones refused with 4xx, and health answers."""
     planted = manifest(name)
-    good: object = {"inputs": "hi"} if planted.dialect == "tei" else asking("hi")
     with Running(name, sound=True) as server:
-        assert server.post(planted.path, boxes(3) if planted.dialect == "oip" else good)[0] == 200
+        assert server.post(planted.path, GOOD[planted.path])[0] == 200
         for bad in (b"{", b"", b"[]", b'{"input":[1.5]}', b"\xff" * 100, b"[" * 50_000):
             assert 400 <= server.post(planted.path, bad)[0] < 500
         assert server.get("/nowhere")[0] == 404

@@ -6,7 +6,17 @@ Decides the order in which they run: ordinary requests first, what may hurt last
 from __future__ import annotations
 
 from wickguard.probe.case import Case, Risk
-from wickguard.probe.cases import codings, connections, documents, framing, identities, tensors, writings
+from wickguard.probe.cases import (
+    codings,
+    connections,
+    documents,
+    forecasts,
+    framing,
+    identities,
+    pictures,
+    tensors,
+    writings,
+)
 
 _ORDER = list(Risk)
 CATALOGUE: tuple[Case, ...] = tuple(
@@ -15,6 +25,8 @@ CATALOGUE: tuple[Case, ...] = tuple(
             *documents.CASES,
             *writings.CASES,
             *tensors.CASES,
+            *pictures.CASES,
+            *forecasts.CASES,
             *framing.CASES,
             *codings.CASES,
             *connections.CASES,
