@@ -228,7 +228,7 @@ CASES = (
     ),
     _case(
         "I04", "A picture of one column becomes many when it is resized", files(lambda n: flat_png((1, n))), feature="lines",
-        oracles=_BURST, sizes=geometric(64, 4096, 5), taxonomy=taxonomy("1284 789"), severity=Severity.ERROR,
+        oracles=_BURST, sizes=geometric(32, 1024, 5), taxonomy=taxonomy("1284 789"), severity=Severity.ERROR,
         expect=replace(_SPARE, memory_floor_bytes=48 * MIB),
         remedy="bound the aspect, and the pixels that the planned resize makes on its way",
     ),
