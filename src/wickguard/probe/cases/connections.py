@@ -35,6 +35,14 @@ def _slow_head(target: Spelling, size: int, chance: random.Random) -> Trace:
     return Trace((step,) * size)
 
 
+def _slow_body(target: Spelling, size: int, chance: random.Random) -> Trace:
+    request = target.request(["quiet river"])
+    # A byte every half second of a body that is declared a thousand times as long.
+    slow = Request(path=request.path, headers=(("Content-Length", "65536"),), body=request.body[:1] + b" " * 30)
+    pace = Pace(piece_bytes=1, gap_s=0.5)
+    return Trace((Step(slow, pace=pace, hold_s=HOLD_S, complete=False, measured=False, label="slow body"),) * size)
+
+
 def _pipelined(target: Spelling, size: int, chance: random.Random) -> Trace:
     request = target.request(["a"] * 32) if target.dialect != "oip" else target.request(["a"])
     one = head(target, ["Content-Type: application/json", f"Content-Length: {len(request.body)}"]) + request.body
@@ -94,6 +102,21 @@ CASES = (
         taxonomy=taxonomy("T29 400 770"),
         expect=Expect(close_s=HEAD_S),
         remedy="give a request head an absolute deadline, not an idle one",
+    ),
+    Case(
+        id="P09",
+        title="A body that trickles in keeps its connection open",
+        risk=Risk.LIGHT,
+        dialects=ANY_DIALECT,
+        feature="connections",
+        sizes=(24,),
+        attack=_slow_body,
+        twin=None,
+        oracles=frozenset({Oracle.CONNECTION, Oracle.COLLATERAL, Oracle.STALL}),
+        taxonomy=taxonomy("T29 400 770"),
+        expect=Expect(close_s=HEAD_S),
+        profile=Profile.STANDARD,
+        remedy="demand a least rate of a body, and bound how many one caller may have on their way",
     ),
     Case(
         id="P27",

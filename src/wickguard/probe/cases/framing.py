@@ -122,6 +122,23 @@ def _garbage(target: Spelling) -> list[tuple[str, Request]]:
     return [(label, Request(path=target.path, raw=data)) for label, data in heads.items()]
 
 
+_UPGRADE = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+
+
+def _upgrades(target: Spelling) -> list[tuple[str, Request]]:
+    key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+    heads = {
+        "WebSocket": [*_UPGRADE, key],
+        "WebSocket under a name that is not ASCII": [*_UPGRADE, key, "Sec-WebSocket-Protocol: caf\u00e9"],
+        "WebSocket with a key of 4 KiB": [*_UPGRADE, f"Sec-WebSocket-Key: {'A' * 4 * KIB}"],
+        "WebSocket of no version": [*_UPGRADE[:2], key],
+        "HTTP/2 by upgrade": ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"],
+    }
+    return [
+        (label, Request("GET", target.path, raw=head(target, fields, method="GET"))) for label, fields in heads.items()
+    ]
+
+
 CASES = (
     Case(
         id="P04",
@@ -293,6 +310,20 @@ CASES = (
         taxonomy=taxonomy("444"),
         expect=Expect(statuses=REFUSED),
         remedy="answer 400 and close when a head frames its body in two ways",
+    ),
+    Case(
+        id="P34",
+        title="An upgrade to another protocol upsets the server",
+        risk=Risk.PASSIVE,
+        dialects=ANY_DIALECT,
+        feature="",
+        sizes=(1,),
+        attack=each(_upgrades),
+        twin=None,
+        oracles=frozenset({Oracle.LIVENESS, Oracle.STATUS}),
+        taxonomy=taxonomy("248 400"),
+        expect=Expect(statuses=(*SERVED_OR_REFUSED, 426)),
+        remedy="refuse upgrades where nothing is served over them",
     ),
     Case(
         id="P32",

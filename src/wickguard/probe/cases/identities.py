@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wickguard.probe.case import ANY_DIALECT, Case, Expect, Profile, Risk, Spelling
-from wickguard.probe.cases.payload import SERVED_OR_REFUSED, taxonomy
+from wickguard.probe.cases.payload import SERVED_OR_REFUSED, each, taxonomy
 from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.trace import Request, Step, Trace
+from wickguard.units import MIB
 
 # Of sprayed identities, and of a burst.
 RATE_PER_S = 500.0
@@ -72,6 +73,34 @@ def _forwarded(target: Spelling, size: int, chance: random.Random) -> Trace:
     return Trace(tuple(steps), note="a forged X-Forwarded-For after the limit was met")
 
 
+# As client libraries and proxies spell it; nothing says what an inference API calls it.
+_DEADLINES = ("X-Request-Timeout", "Request-Timeout", "Timeout", "X-Timeout-Ms", "grpc-timeout")
+_INSTANTS = ("0", "-1", "1e12", "NaN", "9" * 400, "1H")
+
+
+def _deadlines(target: Spelling) -> list[tuple[str, Request]]:
+    plain = target.request(["quiet river"])
+    return [
+        (f"{name}: {value[:8]}", replace(plain, headers=((name, value),))) for name in _DEADLINES for value in _INSTANTS
+    ]
+
+
+def _numbered(target: Spelling, size: int, chance: random.Random) -> Trace:
+    """The same request under ids that nobody has used before."""
+    plain, salt = target.request(["quiet river"]), chance.getrandbits(64)
+    named = [f"{salt:x}-{index}" * 8 for index in range(size)]
+    requests = [replace(plain, headers=(("Idempotency-Key", name), ("X-Request-ID", name))) for name in named]
+    return Trace(_in_turn(requests), note="a request id and an idempotency key of its own for each request")
+
+
+def _unnumbered(target: Spelling, size: int, chance: random.Random) -> Trace:
+    return Trace(_in_turn([target.request(["quiet river"])] * size))
+
+
+def _in_turn(requests: Sequence[Request]) -> tuple[Step, ...]:
+    return tuple(Step(request, 0.008 * index, 1 + index % 4) for index, request in enumerate(requests))
+
+
 CASES = (
     Case(
         id="E02",
@@ -106,6 +135,38 @@ CASES = (
         profile=Profile.STANDARD,
         remedy="never evict a debt; let identities without room share one limit, and start unseen ones nearly empty",
         pause_s=1.0,
+        fresh=True,
+    ),
+    Case(
+        id="E14",
+        title="A client's deadline is believed, or upsets the server",
+        risk=Risk.PASSIVE,
+        dialects=ANY_DIALECT,
+        feature="",
+        sizes=(1,),
+        attack=each(_deadlines),
+        twin=None,
+        oracles=frozenset({Oracle.STATUS, Oracle.LIVENESS, Oracle.RETRY}),
+        taxonomy=taxonomy("1284"),
+        expect=Expect(statuses=(*SERVED_OR_REFUSED, 408, 504)),
+        profile=Profile.STANDARD,
+        remedy="take a client's deadline as a wish: within the server's own bounds, or refused",
+    ),
+    Case(
+        id="E17",
+        title="Every id that a client makes up is remembered",
+        risk=Risk.LIGHT,
+        dialects=ANY_DIALECT,
+        feature="requests",
+        sizes=(240,),
+        attack=_numbered,
+        twin=_unnumbered,
+        oracles=frozenset({Oracle.MEMORY}),
+        taxonomy=taxonomy("770 401"),
+        severity=Severity.ERROR,
+        expect=Expect(memory_floor_bytes=12 * MIB),
+        profile=Profile.STANDARD,
+        remedy="bound what is remembered of ids in bytes and in time",
         fresh=True,
     ),
 )
