@@ -6,7 +6,17 @@ Decides the order in which they run: ordinary requests first, what may hurt last
 from __future__ import annotations
 
 from wickguard.probe.case import Case, Risk
-from wickguard.probe.cases import codings, connections, documents, framing, identities, tensors, writings
+from wickguard.probe.cases import (
+    codings,
+    connections,
+    documents,
+    framing,
+    generation,
+    grammars,
+    identities,
+    tensors,
+    writings,
+)
 
 _ORDER = list(Risk)
 CATALOGUE: tuple[Case, ...] = tuple(
@@ -14,6 +24,8 @@ CATALOGUE: tuple[Case, ...] = tuple(
         (
             *documents.CASES,
             *writings.CASES,
+            *generation.CASES,
+            *grammars.CASES,
             *tensors.CASES,
             *framing.CASES,
             *codings.CASES,
