@@ -233,6 +233,56 @@ def test_models_are_all_different_when_each_could_leave_something_behind() -> No
     assert len(set(names)) == 800
 
 
+def test_only_one_length_lies_when_raw_tensors_are_sent() -> None:
+    """Where the head's length is right, it splits JSON from bytes; else the body is an ordinary one."""
+    ordinary = NUMBERS("m", ["quiet river"])["inputs"][0]
+    split = []
+    for step in build(case_of("R07"), SPELLINGS["oip"], 1).steps:
+        length, body = dict(step.request.headers)["Inference-Header-Content-Length"], step.request.body
+        if step.label.startswith("header of"):
+            assert json.loads(body)["inputs"] == [ordinary]
+            assert length != str(len(body))
+        else:
+            tensor = json.loads(body[: int(length)])["inputs"][0]
+            assert "data" not in tensor
+            split.append((tensor["parameters"]["binary_data_size"], body[int(length) :]))
+    assert {rest for _, rest in split} == {bytes(8)}
+    assert 2**63 in [size for size, _ in split]
+
+
+def test_strings_say_lengths_that_did_not_come_when_they_are_raw() -> None:
+    """The first four bytes are the length, little-endian."""
+    steps = {step.label: step.request for step in build(case_of("R08"), SPELLINGS["oip"], 1).steps}
+    lie = steps["one string of 4 GiB"].body
+    length = int(dict(steps["one string of 4 GiB"].headers)["Inference-Header-Content-Length"])
+    assert json.loads(lie[:length])["inputs"][0]["datatype"] == "BYTES"
+    assert int.from_bytes(lie[length : length + 4], "little") == 2**32 - 1
+    assert len(lie) == length + 8
+
+
+def test_only_whole_numbers_are_out_of_range_when_a_model_has_both_kinds() -> None:
+    """One tensor at a time."""
+    writer = TensorWriter(
+        (Tensor("scores", "FP32", (-1, 4)), Tensor("ids", "INT64", (-1, 4)), Tensor("at", "INT32", (-1,)))
+    )
+    target = TargetSpelling("oip", "/v2/models/m/infer", "m", {"/v2/models/m/infer": writer})
+    ordinary = writer("m", ["quiet river"])["inputs"]
+    for step in build(case_of("R12"), target, 1).steps:
+        inputs = json.loads(step.request.body)["inputs"]
+        changed = [index for index, tensor in enumerate(inputs) if tensor != ordinary[index]]
+        assert [inputs[index]["name"] for index in changed] == [step.label.split()[0]]
+        assert inputs[0] == ordinary[0]
+        assert inputs[changed[0]]["data"][1:] == ordinary[changed[0]]["data"][1:]
+
+
+def test_nothing_is_a_boundary_when_it_only_looks_like_one() -> None:
+    """The body has one part, and all but its head and its ends is padding."""
+    body = build(case_of("P24"), CHAT, 256 * 1024).steps[0].request.body
+    assert body.count(b"\r\n--b") == 2
+    assert body.endswith(b"\r\n--b--\r\n")
+    assert 0 <= len(body) - 256 * 1024 < 128
+
+
 def test_every_defect_of_the_zoo_has_its_case_when_the_catalogue_is_read() -> None:
     """Manifests name cases that exist."""
     known = {case.id for case in CATALOGUE}
