@@ -25,6 +25,7 @@ NAMES = (
     "orphaned_work",
     "padding",
     "quadratic_tokenizer",
+    "ref_doubling",
     "regex",
     "retryable",
     "second_route",
