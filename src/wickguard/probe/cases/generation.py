@@ -153,8 +153,9 @@ _CASES = (
     Case(
         id="G05", title="Biases for token ids that collide are put in a map", risk=Risk.LIGHT, dialects=OPENAI,
         feature="biases", sizes=geometric(400, 8000, 8), attack=_biases(lambda index: index * COLLIDING),
-        # As many keys of as many digits that do not collide.
-        twin=_biases(lambda index: index * COLLIDING + index), oracles=frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.STALL}),
+        # As many keys of as many digits that do not collide; both are refused in the end, so that is when cost counts.
+        twin=_biases(lambda index: index * COLLIDING + index),
+        oracles=frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.STALL, Oracle.EARLY}),
         taxonomy=taxonomy("407 770"), severity=Severity.ERROR, profile=Profile.STANDARD,
         remedy="check the range of a token id before it becomes a key, and bound their number",
     ),

@@ -75,7 +75,8 @@ def _looping(target: Spelling, size: int, chance: random.Random) -> Trace:
     return single(target.request(["quiet river"], chat_template=f"{loop}quiet river"))
 
 
-_COMPILED = frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.STALL, Oracle.LIVENESS})
+# EARLY: what is refused once it has been compiled costs as much as what is served.
+_COMPILED = frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.STALL, Oracle.EARLY, Oracle.LIVENESS})
 _GROWTH = frozenset({Oracle.SLOPE, Oracle.STALL, Oracle.MEMORY, Oracle.RETRY})
 _SPARE = Expect(statuses=SERVED_OR_REFUSED)
 _COUNT_NODES = "count the nodes of a schema while its references are followed, and refuse it beyond a few thousand"
@@ -101,7 +102,7 @@ _CASES = (
     Case(
         id="G08", title="A nested grammar is compiled without a limit", risk=Risk.LIGHT, dialects=frozenset({"openai"}),
         feature="parentheses", sizes=geometric(64, 4096, 4), attack=_nested, twin=None,
-        oracles=frozenset({Oracle.SLOPE, Oracle.STALL, Oracle.LIVENESS, Oracle.STATUS, Oracle.RETRY}),
+        oracles=(_COMPILED - {Oracle.TWIN}) | {Oracle.STATUS, Oracle.RETRY},
         taxonomy=taxonomy("674 835"), severity=Severity.ERROR, expect=_SPARE, profile=Profile.STANDARD,
         remedy="bound the depth and the bytes of a grammar, and compile it under a deadline in a process that may end",
     ),
@@ -123,7 +124,7 @@ _CASES = (
     Case(
         id="G10", title="A template of the caller is run", risk=Risk.LIGHT, dialects=frozenset({"openai"}),
         feature="thousands of turns of a loop", sizes=geometric(10, 30_000, 7), attack=_looping, twin=None,
-        oracles=frozenset({Oracle.SLOPE, Oracle.STALL, Oracle.LIVENESS}), taxonomy=taxonomy("20 400"),
+        oracles=_COMPILED - {Oracle.TWIN}, taxonomy=taxonomy("20 400"),
         # The bytes don't grow: nothing else may either.
         severity=Severity.ERROR, expect=Expect(statuses=SERVED_OR_REFUSED, exponent=0.5),
         remedy="refuse chat_template and chat_template_kwargs in requests",
