@@ -1,8 +1,9 @@
 """Cases of grammars: schemas, grammars, expressions and templates of the caller that are compiled before a token is written.
 
 G06, G08 and G10 of research/attacks.md section 9. Decides shapes whose bytes grow by a constant, or not at all, while what a
-compiler makes of them doubles. Promises a twin of the same bytes that compiles to as little as it seems. It must not know
-any compiler. Bounds: 2^18 nodes or states for one request; what fills a process's memory is of the risk class crash.
+compiler makes of them doubles. Promises that a twin, where there is one, has the same bytes and compiles to as little as it
+seems. It must not know any compiler. Bounds: 2^18 nodes or states for one request; what may fill a memory (22 levels of
+references are 2 GiB in the zoo) is of the risk class crash.
 """
 
 from __future__ import annotations
