@@ -17,11 +17,12 @@ from dataclasses import replace
 from wickguard.probe.case import Case, Expect, Intake, Profile, Risk, Spelling, geometric
 from wickguard.probe.cases.payload import COLLIDING, SERVED_OR_REFUSED, beside, each, prose, taxonomy
 from wickguard.probe.finding import Oracle, Severity
+from wickguard.probe.spelling import MAX_TOKENS
 from wickguard.probe.trace import Reading, Request, Step, Trace, single
 from wickguard.units import MIB
 
 OPENAI = frozenset({"openai"})
-# Of an answer that is worth leaving in the middle; most servers allow as many.
+# Of an answer that is worth not reading; most servers allow twice as many.
 LONG_TOKENS = 256
 _STORY = ["Tell the story of the quiet river from its spring to the sea."]
 _ODD_COUNTS = ("0", "-1", "null", str(2**31), str(2**63), "1.5", '"8"', "true")
@@ -94,13 +95,14 @@ def _read(target: Spelling, size: int, chance: random.Random) -> Trace:
 
 
 def _left(target: Spelling, size: int, chance: random.Random) -> Trace:
-    # So slowly that a server which stops at once has two of them at work; one that writes on has all.
-    return _streams(target, size, 0.1, LONG_TOKENS, Reading.HANG_UP, hold_s=0.2)
+    # A server that stops at once is busy with them for a quarter of the time, and nobody waits longer than one of them is
+    # there; one that writes on has more to do with each that leaves.
+    return _streams(target, size, 0.4, 2 * LONG_TOKENS, Reading.HANG_UP, hold_s=0.1)
 
 
 def _left_short(target: Spelling, size: int, chance: random.Random) -> Trace:
     """Left as soon, but there is little to write on."""
-    return _streams(target, size, 0.1, 8, Reading.HANG_UP, hold_s=0.2)
+    return _streams(target, size, 0.4, MAX_TOKENS, Reading.HANG_UP, hold_s=0.1)
 
 
 def _named(target: Spelling, names: list[str]) -> Trace:
@@ -183,7 +185,7 @@ _CASES = (
     ),
     Case(
         id="G23", title="A stream is written on for a client that has left", risk=Risk.LIGHT, dialects=OPENAI,
-        feature="streams left in the middle", sizes=(16,), attack=_left, twin=_left_short,
+        feature="streams left in the middle", sizes=(10,), attack=_left, twin=_left_short,
         oracles=frozenset({Oracle.COLLATERAL, Oracle.LIVENESS, Oracle.RECOVERY}), taxonomy=taxonomy("404 405"),
         severity=Severity.ERROR, profile=Profile.STANDARD, pause_s=2.5,
         remedy="stop the generation when its client leaves, within a token",
