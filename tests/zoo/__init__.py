@@ -27,6 +27,7 @@ NAMES = (
     "picture_bomb",
     "quadratic_tokenizer",
     "ragged_series",
+    "ref_doubling",
     "regex",
     "retryable",
     "second_route",

@@ -50,9 +50,25 @@ def classifying(side: int) -> dict[str, object]:
     return {"input": base64.b64encode(pictures.flat((side, side))).decode(), "model": MODEL}
 
 
-GOOD: dict[str, object] = {
-    "/v1/embeddings": asking("hi"),
+def chatting(text: str, **fields: object) -> dict[str, object]:
+    """A body for /v1/chat/completions."""
+    return {"messages": [{"role": "user", "content": text}], "model": MODEL, **fields}
+
+
+def doubling(levels: int) -> dict[str, object]:
+    """The same, for an answer whose schema has twice the nodes with each level."""
+    found: dict[str, object] = {"d0": {"type": "string"}}
+    for level in range(levels):
+        found[f"d{level + 1}"] = {"properties": {side: {"$ref": f"#/$defs/d{level}"} for side in "ab"}}
+    schema = {"$defs": found, "$ref": f"#/$defs/d{levels}"}
+    return chatting("hi", response_format={"type": "json_schema", "json_schema": {"name": "s", "schema": schema}})
+
+
+# An ordinary body for each route of the zoo.
+ORDINARY: dict[str, object] = {
+    ROUTE: asking("hi"),
     "/embed": {"inputs": "hi"},
+    "/v1/chat/completions": chatting("hi"),
     "/v1/classify": classifying(8),
     "/v1/forecast": forecasting([1.0, 2.0]),
     "/v2/models/nms/infer": boxes(3),
@@ -87,6 +103,18 @@ def test_cost_doubles_with_each_character_only_when_the_filter_backtracks(sound:
         ordinary = server.cost(ROUTE, asking(words(8000)))[1] / server.cost(ROUTE, asking(words(2000)))[1]
     assert ratio < 2.5 if sound else ratio > 5
     assert ordinary < 6
+
+
+@both
+def test_cost_doubles_with_each_level_only_when_references_are_expanded_without_a_bound(sound: bool) -> None:
+    """Three more levels, a hundred bytes: eight times the work, or the same refusal; few levels are served by both."""
+    path = manifest("ref_doubling").path
+    with Running("ref_doubling", sound=sound) as server:
+        status, answer = server.post(path, doubling(6))
+        less, more = server.cost(path, doubling(13)), server.cost(path, doubling(16))
+    assert (status, json.loads(answer)["usage"]["completion_tokens"]) == (200, 16)
+    assert (less[0], more[0]) == ((422, 422) if sound else (200, 200))
+    assert more[1] / less[1] < 2 if sound else more[1] / less[1] > 5
 
 
 @both
@@ -287,7 +315,7 @@ def test_the_twin_serves_and_refuses_as_it_should_when_asked(name: str) -> None:
     """Ordinary requests are served, wrong ones refused with 4xx, and health answers."""
     planted = manifest(name)
     with Running(name, sound=True) as server:
-        assert server.post(planted.path, GOOD[planted.path])[0] == 200
+        assert server.post(planted.path, ORDINARY[planted.path])[0] == 200
         for bad in (b"{", b"", b"[]", b'{"input":[1.5]}', b"\xff" * 100, b"[" * 50_000):
             assert 400 <= server.post(planted.path, bad)[0] < 500
         assert server.get("/nowhere")[0] == 404

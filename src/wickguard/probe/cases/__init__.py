@@ -13,6 +13,8 @@ from wickguard.probe.cases import (
     forecasts,
     frames,
     framing,
+    generation,
+    grammars,
     identities,
     pictures,
     tensors,
@@ -25,6 +27,8 @@ CATALOGUE: tuple[Case, ...] = tuple(
         (
             *documents.CASES,
             *writings.CASES,
+            *generation.CASES,
+            *grammars.CASES,
             *tensors.CASES,
             *pictures.CASES,
             *forecasts.CASES,

@@ -57,6 +57,14 @@ def _parts(target: Spelling, size: int, chance: random.Random) -> Trace:
     return single(Request(path=target.path, headers=(kind,), body=part * size + b"--b--\r\n"))
 
 
+def _padding(target: Spelling, size: int, chance: random.Random) -> Trace:
+    # What might begin a boundary and does not, before the first part and in it: each byte has to be looked at once.
+    almost = b"\r\n--\r" * (size // 10)
+    part = b'--b\r\nContent-Disposition: form-data; name="input"\r\n\r\n'
+    kind = ("Content-Type", "multipart/form-data; boundary=b")
+    return single(Request(path=target.path, headers=(kind,), body=almost + b"\r\n" + part + almost + b"\r\n--b--\r\n"))
+
+
 def _fields(target: Spelling, size: int, chance: random.Random) -> Trace:
     kind = ("Content-Type", "application/x-www-form-urlencoded")
     return single(Request(path=target.path, headers=(kind,), body=b"input=a&" * size))
@@ -142,6 +150,21 @@ CASES = (
         twin=None,
         oracles=frozenset({Oracle.SLOPE, Oracle.STATUS, Oracle.MEMORY}),
         taxonomy=taxonomy("770 407"),
+        expect=Expect(statuses=SERVED_OR_REFUSED),
+        profile=Profile.STANDARD,
+        remedy="refuse multipart on inference routes with 415",
+    ),
+    Case(
+        id="P24",
+        title="What is almost a boundary is looked at again and again",
+        risk=Risk.LIGHT,
+        dialects=ANY_DIALECT,
+        feature="bytes of line ends and dashes",
+        sizes=geometric(KIB, 256 * KIB, 5),
+        attack=_padding,
+        twin=None,
+        oracles=frozenset({Oracle.SLOPE, Oracle.STALL, Oracle.STATUS, Oracle.EARLY}),
+        taxonomy=taxonomy("834 779"),
         expect=Expect(statuses=SERVED_OR_REFUSED),
         profile=Profile.STANDARD,
         remedy="refuse multipart on inference routes with 415",

@@ -14,6 +14,7 @@ from typing import Any
 
 from wickguard.probe.case import ANY_DIALECT, Case, Expect, Intake, Profile, Risk, Spelling, geometric
 from wickguard.probe.cases.payload import (
+    COLLIDING,
     REFUSED,
     SERVED_OR_REFUSED,
     TEXT,
@@ -29,9 +30,6 @@ from wickguard.probe.cases.payload import (
 from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.trace import Request, Step, Trace, single
 from wickguard.units import KIB, MIB
-
-# Python hashes an integer modulo this number: multiples of it all have the same hash.
-COLLIDING = 2**61 - 1
 
 
 def _nested(depth: int) -> bytes:

@@ -33,6 +33,8 @@ TENSOR = frozenset({"oip"})
 # What a sound server may say to a request that can never succeed, and to one that it may also serve.
 REFUSED = (400, 401, 403, 404, 405, 411, 413, 414, 415, 417, 421, 422, 431, 501, 505)
 SERVED_OR_REFUSED = (200, *REFUSED)
+# Python hashes an integer modulo this number: multiples of it all have the same hash.
+COLLIDING = 2**61 - 1
 NO_SUCH_ROUTE = "/wickguard-probe/no-such-route"
 
 

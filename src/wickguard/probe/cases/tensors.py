@@ -1,6 +1,7 @@
 """Cases of the Open Inference Protocol: shapes, datatypes and counts of raw tensors.
 
-R ids and I13 of research/attacks.md section 9, for JSON tensors. Bounds: 20,000 numbers in one request.
+R ids and I13 of research/attacks.md section 9: tensors in JSON, and raw ones behind it (the binary data extension). Bounds:
+20,000 numbers in one request; lengths that lie are never followed by the bytes they promise.
 """
 
 from __future__ import annotations
@@ -107,6 +108,60 @@ def _shared_memory(target: Spelling) -> list[tuple[str, Request]]:
     ]
 
 
+def _raw(target: Spelling, change: Document, data: bytes, length: str = "") -> Request:
+    """The first input's data as bytes behind the JSON; `length` is what the header says instead of the JSON's length."""
+    found = document(target)
+    first, *others = found["inputs"]
+    tensor = {name: value for name, value in first.items() if name != "data"}
+    about = json.dumps(found | {"inputs": [tensor | change, *others]}).encode()
+    return _prefixed(target, about, length or str(len(about)), data)
+
+
+def _prefixed(target: Spelling, about: bytes, length: str, data: bytes) -> Request:
+    kind = ("Content-Type", "application/octet-stream")
+    return Request(path=target.path, headers=(kind, ("Inference-Header-Content-Length", length)), body=about + data)
+
+
+def _binary_sizes(target: Spelling) -> list[tuple[str, Request]]:
+    whole = target.request(["quiet river"]).body
+    lengths = ("0", "-1", str(len(whole) + 4096), str(2**31), str(2**63), str(2**64 + len(whole)), "many", "1.5")
+    sizes: Sequence[Any] = (0, 1, -1, 2**31, 2**63, 2**64 + 8, 1.5, "8", None)
+    return [
+        *((f"header of {length[:20]} B", _prefixed(target, whole, length, b"")) for length in lengths),
+        *(
+            (f"binary_data_size {str(size)[:20]}", _raw(target, {"parameters": {"binary_data_size": size}}, b"\0" * 8))
+            for size in sizes
+        ),
+    ]
+
+
+def _lying_lengths(target: Spelling) -> list[tuple[str, Request]]:
+    """BYTES are strings, each behind its length in four bytes."""
+    lies = (("one string of 4 GiB", 1, b"\xff\xff\xff\xffabcd"), ("one string of 2 GiB", 1, b"\xff\xff\xff\x7fabcd"),
+            ("half a length", 1, b"\x04\x00"), ("one string for four", 4, b"\x04\x00\x00\x00abcd"),
+            ("two strings for one", 1, b"\x04\x00\x00\x00abcd" * 2), ("no string for 2^40", 2**40, b""))  # fmt: skip
+    found = []
+    for label, count, data in lies:
+        about = {"datatype": "BYTES", "shape": [count], "parameters": {"binary_data_size": len(data)}}
+        found.append((label, _raw(target, about, data)))
+    return found
+
+
+def _out_of_range(target: Spelling) -> list[tuple[str, Request]]:
+    """Of tensors of integers each in turn; of a model that has none the first one, whose datatype refuses most of them."""
+    found = document(target)
+    inputs = found["inputs"]
+    whole = [index for index, one in enumerate(inputs) if one["datatype"].startswith(("INT", "UINT"))] or [0]
+    asked = []
+    for index in whole:
+        for value in (2**31 - 1, -1, 2**31, 2**63 - 1, -(2**63), 2**64):
+            tensor = inputs[index] | {"data": [value, *inputs[index]["data"][1:]]}
+            changed = [*inputs[:index], tensor, *inputs[index + 1 :]]
+            label = f"{inputs[index]['name']} of {value}"
+            asked.append((label, target.json(json.dumps(found | {"inputs": changed}).encode())))
+    return asked
+
+
 def _tensor_case(case_id: str, title: str, attack: Any, **more: Any) -> Case:
     fields = {"risk": Risk.PASSIVE, "dialects": TENSOR, "feature": "", "sizes": (1,), "twin": None} | more
     return Case(id=case_id, title=title, attack=attack, **fields)
@@ -131,6 +186,16 @@ CASES = (
         sizes=geometric(8, 20_000, 5), expect=_SPARE, taxonomy=taxonomy("770 834"), remedy="refuse more than eight dimensions",
     ),
     _tensor_case(
+        "R07", "Lengths of raw tensors are believed", each(_binary_sizes), oracles=_FATE | {Oracle.MEMORY}, expect=_SPARE,
+        taxonomy=taxonomy("130 789"),
+        remedy="compare the lengths in the head and in the JSON with the bytes that came, before any is used",
+    ),
+    _tensor_case(
+        "R08", "Lengths inside a tensor of strings are believed", each(_lying_lengths), oracles=_FATE | {Oracle.MEMORY},
+        expect=_SPARE, taxonomy=taxonomy("789 130"),
+        remedy="compare each length with the bytes that are left, and the number of strings with the shape",
+    ),
+    _tensor_case(
         "R09", "Any number of inputs is taken", _many_inputs, oracles=_GROWTH, risk=Risk.LIGHT, feature="inputs",
         sizes=geometric(1, 2000, 5), expect=_SPARE, taxonomy=taxonomy("770"),
         remedy="refuse inputs that the model does not have",
@@ -144,6 +209,11 @@ CASES = (
         "I13", "Boxes that don't overlap are each compared with all others", _spread_rows, twin=None, oracles=_GROWTH,
         risk=Risk.LIGHT, feature="rows without overlap", sizes=geometric(32, 2500, 9), expect=_SPARE,
         taxonomy=taxonomy("407"), severity=Severity.ERROR, remedy="take the best few hundred before comparing",
+    ),
+    _tensor_case(
+        "R12", "Numbers that index something reach the model out of range", each(_out_of_range), oracles=_FATE,
+        expect=_SPARE, taxonomy=taxonomy("129"), severity=Severity.ERROR,
+        remedy="check the range of every index before the model looks anything up by it",
     ),
     _tensor_case(
         "R13", "Numbers that are not finite reach the model", each(_not_finite), oracles=_FATE, expect=_SPARE,
