@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 from dataclasses import dataclass, field
+from typing import cast
 
 import h11
 
@@ -159,7 +160,11 @@ class Connection:
                 answer.latency_s = now() - first
                 return
             if step.reading is Reading.NOTHING:
+                # The stream would take half a megabyte before it stops: a reader that reads.
+                transport = cast(asyncio.Transport, writer.transport)
+                transport.pause_reading()
                 await asyncio.sleep(step.hold_s)
+                transport.resume_reading()
                 answer.kept_open = await _still_open(reader)
                 answer.latency_s, answer.taken_bytes = now() - first, progress.body_bytes
                 return

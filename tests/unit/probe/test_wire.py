@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 
 import pytest
 from tests.unit.probe.tiny import saying
 
-from wickguard.probe.trace import RAW_HOST, Request, Step
-from wickguard.probe.wire import Answer, Connection
+from wickguard.probe.trace import RAW_HOST, Reading, Request, Step
+from wickguard.probe.wire import Address, Answer, Connection
+from wickguard.units import KIB
 
 
 async def exchanged(answer: bytes, step: Step, key: str | None = None) -> tuple[Answer, bytes]:
@@ -46,3 +49,33 @@ def test_answer_that_breaks_off_is_no_success() -> None:
     assert found.status == 200
     assert found.error
     assert not found.ok
+
+
+def test_nothing_is_taken_when_nobody_reads() -> None:
+    """What the system itself holds for a connection is all that a server gets rid of."""
+    written: list[int] = []
+
+    async def write(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.set_write_buffer_limits(high=0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(bytes(8 * KIB))
+                await writer.drain()
+                written.append(8 * KIB)
+
+    async def held() -> tuple[int, Answer]:
+        async with await asyncio.start_server(write, "127.0.0.1", 0) as server:
+            connection = Connection(Address("127.0.0.1", server.sockets[0].getsockname()[1]), None)
+            step = Step(Request(), reading=Reading.NOTHING, hold_s=0.5)
+            async with asyncio.TaskGroup() as group:
+                found = group.create_task(connection.exchange(step, 5.0))
+                await asyncio.sleep(0.4)
+                meanwhile = sum(written)
+            return meanwhile, found.result()
+
+    meanwhile, found = asyncio.run(held())
+    assert 0 < meanwhile < 384 * KIB
+    # Afterwards it is read, to see how it ends.
+    assert sum(written) > 2 * meanwhile
+    assert found.taken_bytes == 0
