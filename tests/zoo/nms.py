@@ -12,7 +12,7 @@ import json
 import msgspec
 from tests.zoo.manifest import Manifest
 from tests.zoo.program import main
-from tests.zoo.service import Embeddings, Refusal
+from tests.zoo.service import Embeddings, Refusal, parsed
 from tests.zoo.wire import Answer, Request
 from tests.zoo.work import OVERHEAD_TOKENS, Stop, burn
 
@@ -111,12 +111,7 @@ class Everything(Suppression):
 
 def decode(body: bytes) -> list[Box]:
     """The boxes of a request. Raises Refusal."""
-    try:
-        asked = msgspec.json.decode(body, type=Inference)
-    except msgspec.ValidationError as fault:
-        raise Refusal(422, str(fault)) from None
-    except (msgspec.DecodeError, RecursionError):
-        raise Refusal(400, "the body is not JSON") from None
+    asked = parsed(body, Inference)
     if len(asked.inputs) != 1 or asked.inputs[0].name != "boxes" or asked.inputs[0].datatype != "FP32":
         raise Refusal(422, "one input is wanted: boxes, FP32, [n, 5]")
     tensor = asked.inputs[0]

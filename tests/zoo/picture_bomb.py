@@ -16,7 +16,7 @@ import zlib
 import msgspec
 from tests.zoo.manifest import Manifest
 from tests.zoo.program import main
-from tests.zoo.service import MODEL, Embeddings, Refusal
+from tests.zoo.service import MODEL, Embeddings, Refusal, parsed
 from tests.zoo.wire import Answer, Request
 from tests.zoo.work import OVERHEAD_TOKENS, Stop, burn
 
@@ -56,13 +56,11 @@ class Classifier(Embeddings):
 
     async def infer(self, request: Request, dialect: str) -> Answer:
         """Decode the body, then look at the picture in a thread. Raises Refusal."""
+        asked = parsed(request.body, ClassifyBody)
         try:
-            asked = msgspec.json.decode(request.body, type=ClassifyBody)
             picture = base64.b64decode(asked.input, validate=True)
-        except (msgspec.ValidationError, binascii.Error) as fault:
+        except binascii.Error as fault:
             raise Refusal(422, str(fault)) from None
-        except (msgspec.DecodeError, RecursionError):
-            raise Refusal(400, "the body is not JSON") from None
         if asked.model != MODEL:
             raise Refusal(404, "no such model")
         shade = await asyncio.to_thread(self.look, picture)

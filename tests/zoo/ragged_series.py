@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 from tests.zoo.manifest import Manifest
 from tests.zoo.program import main
-from tests.zoo.service import MODEL, Embeddings, Job, Refusal, Result
+from tests.zoo.service import MODEL, Embeddings, Job, Refusal, Result, parsed
 from tests.zoo.wire import Answer
 
 MANIFEST = Manifest(
@@ -47,12 +47,7 @@ class Forecaster(Embeddings):
 
     def decode(self, body: bytes, dialect: str) -> Job:
         """Typed, unknown fields refused. Raises Refusal."""
-        try:
-            asked = msgspec.json.decode(body, type=ForecastBody)
-        except msgspec.ValidationError as fault:
-            raise Refusal(422, str(fault)) from None
-        except (msgspec.DecodeError, RecursionError):
-            raise Refusal(400, "the body is not JSON") from None
+        asked = parsed(body, ForecastBody)
         if asked.model != MODEL:
             raise Refusal(404, "no such model")
         # A job has whole numbers; of a series only the length is worked for.

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from tests.zoo.manifest import Manifest
 from tests.zoo.program import main
-from tests.zoo.service import MODEL, Embeddings, Job, Refusal, Result
+from tests.zoo.service import MODEL, Embeddings, Job, Refusal, Result, parsed
 from tests.zoo.wire import Answer
 from tests.zoo.words import pieces
 from tests.zoo.work import Stop, burn
@@ -115,12 +115,7 @@ class Writer(Embeddings):
 
     def decode(self, body: bytes, dialect: str) -> Job:
         """Typed, unknown fields refused. Raises Refusal."""
-        try:
-            asked = msgspec.json.decode(body, type=ChatBody)
-        except msgspec.ValidationError as fault:
-            raise Refusal(422, str(fault)) from None
-        except (msgspec.DecodeError, RecursionError):
-            raise Refusal(400, "the body is not JSON") from None
+        asked = parsed(body, ChatBody)
         if asked.model != MODEL:
             raise Refusal(404, "no such model")
         wanted = asked.response_format.json_schema

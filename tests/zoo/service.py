@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from tests.zoo.wire import Answer, Request
@@ -30,6 +30,7 @@ VOCABULARY = 32_000
 DIMENSIONS = 8
 MAX_DIMENSIONS = 256
 
+Body = TypeVar("Body")
 TokenId = Annotated[int, msgspec.Meta(ge=0, lt=VOCABULARY)]
 
 
@@ -134,15 +135,10 @@ class Embeddings:
 
     def decode(self, body: bytes, dialect: str) -> Job:
         """Typed, unknown fields refused. Raises Refusal."""
-        try:
-            if dialect == "tei":
-                wanted = msgspec.json.decode(body, type=TeiBody)
-                return Job([wanted.inputs] if isinstance(wanted.inputs, str) else wanted.inputs, dialect=dialect)
-            asked = msgspec.json.decode(body, type=OpenAIBody)
-        except msgspec.ValidationError as fault:
-            raise Refusal(422, str(fault)) from None
-        except (msgspec.DecodeError, RecursionError):
-            raise Refusal(400, "the body is not JSON") from None
+        if dialect == "tei":
+            wanted = parsed(body, TeiBody)
+            return Job([wanted.inputs] if isinstance(wanted.inputs, str) else wanted.inputs, dialect=dialect)
+        asked = parsed(body, OpenAIBody)
         if asked.model != MODEL:
             raise Refusal(404, "no such model")
         return Job(_inputs(asked.input), self.dimensions(asked.dimensions))
@@ -224,6 +220,16 @@ class Embeddings:
         if request.path == "/metrics":
             return Answer(200, metrics(self.started).encode(), {"content-type": "text/plain; version=0.0.4"})
         return refused(404, "no such route")
+
+
+def parsed(body: bytes, kind: type[Body]) -> Body:
+    """The body as what a route takes. Raises Refusal."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as fault:
+        raise Refusal(422, str(fault)) from None
+    except (msgspec.DecodeError, RecursionError):
+        raise Refusal(400, "the body is not JSON") from None
 
 
 def _inputs(asked: str | list[str | int | list[int]]) -> Sequence[str | Sequence[int]]:

@@ -170,7 +170,7 @@ def _spelled(target: Spelling) -> list[tuple[str, Request]]:
         "data URL of another kind": f"data:video/jpeg;base64,{plain},{plain}",
         "data URL without an end": "data:" + "image/" * 200,
         "address of another server": "http://192.0.2.1/picture.png",
-        "address of a file": "file:///etc/passwd",
+        "address of a file": "file:///dev/null",
     }
     return [(label, target.request((), input=text)) for label, text in forms.items()]
 
