@@ -94,6 +94,14 @@ class Spelling(Protocol):
         """A well-formed request for `inputs` on the route under test; `fields` are added to the body as they are."""
         ...
 
+    def showing(self, *pictures: str) -> Request:
+        """A request for pictures, each as the text that stands for it in JSON; only on routes that take pictures."""
+        ...
+
+    def as_text(self, picture: bytes) -> str:
+        """What stands for a picture file in JSON: base64, or a data URL."""
+        ...
+
     def on(self, path: str, inputs: Sequence[str]) -> Request:
         """The same on an alias, spelled in that route's own dialect."""
         ...

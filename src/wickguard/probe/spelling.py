@@ -55,6 +55,16 @@ def tei_embed(model: str, inputs: Sequence[str]) -> dict[str, Any]:
     return {"inputs": list(inputs)}
 
 
+_QUESTION = {"type": "text", "text": "What is this?"}
+# By the first two bytes of a file.
+_MEDIA = {b"\x89P": "image/png", b"\xff\xd8": "image/jpeg", b"GI": "image/gif", b"RI": "image/webp"}
+
+
+def _part(address: str) -> dict[str, Any]:
+    """A part of a message."""
+    return {"type": "image_url", "image_url": {"url": address}}
+
+
 def classify(model: str, inputs: Sequence[str]) -> dict[str, Any]:
     """POST /v1/classify: a small picture, whatever the texts."""
     return {"model": model, "input": picture(32, 32)}
@@ -147,7 +157,9 @@ def fill(tensor: Tensor, shape: Sequence[int]) -> list[float] | list[int] | list
 
 @dataclass(frozen=True, slots=True)
 class TargetSpelling:
-    """See case.Spelling. writers: path -> writer, for the route under test and its aliases."""
+    """See case.Spelling. writers: path -> writer, for the route under test and its aliases. sees: whether a message may hold
+    pictures.
+    """
 
     dialect: str
     path: str
@@ -155,10 +167,26 @@ class TargetSpelling:
     writers: Mapping[str, Writer]
     aliases: tuple[str, ...] = ()
     limits: dict[str, int] = field(default_factory=dict)
+    sees: bool = False
 
     def request(self, inputs: Sequence[str], **fields: object) -> Request:
         """See Spelling."""
         return self.json({**self.writers[self.path](self.model, inputs), **fields})
+
+    def showing(self, *pictures: str) -> Request:
+        """See Spelling."""
+        if self._chats:
+            return self.request((), messages=[{"role": "user", "content": [_QUESTION, *map(_part, pictures)]}])
+        return self.request((), input=pictures[0] if len(pictures) == 1 else list(pictures))
+
+    def as_text(self, picture: bytes) -> str:
+        """See Spelling."""
+        spelled = base64.b64encode(picture).decode()
+        return f"data:{_MEDIA.get(picture[:2], 'image/png')};base64,{spelled}" if self._chats else spelled
+
+    @property
+    def _chats(self) -> bool:
+        return self.writers[self.path] is openai_chat
 
     def on(self, path: str, inputs: Sequence[str]) -> Request:
         """See Spelling."""
@@ -183,7 +211,7 @@ class TargetSpelling:
     def takes(self) -> frozenset[Intake]:
         """See Spelling. The fixed routes by what they are for, the others by whether words reach them as they are."""
         if self.dialect in ("openai", "tei") and (found := known(self.path)) is not None:
-            return _TAKES[found[1]]
+            return _TAKES[found[1]] | ({Intake.PICTURE} if self.sees else set())
         return frozenset({Intake.TEXT} if b"wickguard" in self.request(["wickguard"]).body else ())
 
     @property

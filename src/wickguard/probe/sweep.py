@@ -10,12 +10,12 @@ import math
 import random
 from dataclasses import replace
 
-from wickguard.modality import series
+from wickguard.modality import image, series
 from wickguard.modality.text import synthesize
 from wickguard.probe.case import ANY_DIALECT, Build, Case, Expect, Intake, Profile, Risk, Spelling, geometric
 from wickguard.probe.finding import Oracle, Severity, Taxonomy
 from wickguard.probe.openapi import Growth, Kind
-from wickguard.probe.spelling import TargetSpelling, picture
+from wickguard.probe.spelling import TargetSpelling
 from wickguard.probe.trace import Trace, single
 from wickguard.units import KIB, MIB
 
@@ -55,7 +55,7 @@ def _rows(target: Spelling, size: int, chance: random.Random) -> Trace:
 
 def _pixels(target: Spelling, size: int, chance: random.Random) -> Trace:
     side = round(math.sqrt(size))
-    return single(target.request((), input=picture(side, side)))
+    return single(target.showing(target.as_text(image.synthesize(side, side))))
 
 
 def _points(target: Spelling, size: int, chance: random.Random) -> Trace:
@@ -79,7 +79,7 @@ def sweeps(target: TargetSpelling) -> tuple[Case, ...]:
     if target.dialect == "openapi":
         return _described(target)
     if target.path.endswith("/classify"):
-        return (_case("pixels", "pixels of a picture", geometric(KIB, 16 * MIB, 8), _pixels),)
+        return (_PIXELS,)
     if target.path.endswith("/forecast"):
         return (
             _case("points", "points of one series", geometric(16, 65_536, 9), _points),
@@ -92,6 +92,7 @@ def sweeps(target: TargetSpelling) -> tuple[Case, ...]:
     found = [_case("text_bytes", "bytes of one text", geometric(128, MIB, 14), _text_bytes)]
     if generative:
         found.append(_case("max_tokens", "max_tokens", geometric(1, 1024, 8), _max_tokens))
+        found += [_PIXELS] if Intake.PICTURE in target.takes else []
     else:
         found.append(_case("inputs", "inputs", geometric(1, 2048, 12), _inputs))
         found.append(_case("inputs x text_bytes", _SQUARE, geometric(KIB, MIB, 11), _square))
@@ -164,3 +165,6 @@ def _case(name: str, feature: str, sizes: tuple[int, ...], attack: Build) -> Cas
         profile=Profile.SHORT,
         remedy="limit it before the work begins, and price it by what it costs",
     )
+
+
+_PIXELS = _case("pixels", "pixels of a picture", geometric(KIB, 16 * MIB, 8), _pixels)

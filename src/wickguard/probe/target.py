@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wickguard.errors import ConfigError
+from wickguard.modality import image
 from wickguard.probe import oip, openapi, spelling
 from wickguard.probe.channels import of_one_process, parse_metrics
 from wickguard.probe.inquiry import Inquiry
@@ -31,6 +32,8 @@ _LIMITS = {
 # Where frameworks serve their OpenAPI document.
 _DESCRIPTIONS = ("/openapi.json", "/docs.json", "/v3/api-docs", "/swagger.json")
 _BENIGN = ("the river was quiet",)
+# Of a picture that no model finds too small.
+_SIDE = 64
 _HOST = re.compile(r"[\w.:%-]+", re.ASCII)
 # Of routes and models that a target has, so many are listed or asked for at most.
 _LISTED = 10
@@ -127,6 +130,7 @@ class _Discovery:
                 path, models, writer, limits = await self._known_route(dialect)
         writers: dict[str, Writer] = {path: writer}
         trial = await self._answered([TargetSpelling(dialect, path, model, writers, (), limits) for model in models])
+        trial = await self._seeing(trial)
         aliases = await self._aliases(trial, writers)
         return Target(
             address=self._address,
@@ -238,6 +242,14 @@ class _Discovery:
         raise ConfigError(
             f"{trials[0].path}: an ordinary request is answered {said}; check --dialect, --model and --key{asked}"
         )
+
+    async def _seeing(self, trial: TargetSpelling) -> TargetSpelling:
+        """With pictures, where a message may hold one."""
+        seeing = replace(trial, sees=True)
+        if not trial.path.endswith("/chat/completions") or trial.dialect != "openai":
+            return trial
+        shown = seeing.showing(seeing.as_text(image.synthesize(_SIDE, _SIDE)))
+        return seeing if (await self._inquiry.post(trial.path, shown.body)).ok else trial
 
     async def _aliases(self, trial: TargetSpelling, writers: dict[str, Writer]) -> tuple[str, ...]:
         """Routes that answer an ordinary request, too: other known ones, and those of an OpenAPI document."""

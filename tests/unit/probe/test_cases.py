@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from wickguard.probe.spelling import (
     openai_embeddings,
     tei_embed,
 )
+from wickguard.probe.sweep import sweeps
 from wickguard.probe.trace import Reading, Trace
 from wickguard.units import MIB
 
@@ -73,11 +76,12 @@ def one_route(path: str, writer: Writer) -> TargetSpelling:
 
 
 CHAT = one_route("/v1/chat/completions", openai_chat)
+SEEING = replace(CHAT, sees=True)
 COMPLETIONS = one_route("/v1/completions", openai_completions)
 # What cases for one kind of route are built with in the OpenAI dialect; all others with SPELLINGS.
 ROUTES_OF: dict[Intake | None, tuple[TargetSpelling, ...]] = {
     Intake.PROMPT: (CHAT, COMPLETIONS),
-    Intake.PICTURE: (one_route("/v1/classify", classify),),
+    Intake.PICTURE: (one_route("/v1/classify", classify), SEEING),
     Intake.SERIES: (one_route("/v1/forecast", forecast),),
 }
 
@@ -290,6 +294,25 @@ def test_every_defect_of_the_zoo_has_its_case_when_the_catalogue_is_read() -> No
         assert all(case in known or case.startswith("sweep:") for case in planted.cases), planted.name
         judged = {str(oracle) for case in CATALOGUE if case.id in planted.cases for oracle in case.oracles}
         assert set(planted.oracles) & judged, planted.name
+
+
+def test_picture_is_spelled_as_its_route_takes_it_when_it_is_the_same() -> None:
+    """Base64 alone for a classifier, a part of a message for a model that sees."""
+    classifier, seeing = ROUTES_OF[Intake.PICTURE]
+    plain = sent("I01.webp", classifier, 1 << 20)["input"]
+    (message,) = sent("I01.webp", seeing, 1 << 20)["messages"]
+    (_, part) = message["content"]
+    assert part == {"type": "image_url", "image_url": {"url": f"data:image/webp;base64,{plain}"}}
+    assert base64.b64decode(plain)[:4] == b"RIFF"
+    assert len(sent("I10", classifier, 16)["input"]) == 16
+    assert len(sent("I10", seeing, 16)["messages"][0]["content"]) == 17
+
+
+def test_pictures_are_tried_only_when_the_route_takes_them() -> None:
+    """A model that chats sees nothing until it has answered a picture."""
+    assert Intake.PICTURE in SEEING.takes
+    assert Intake.PICTURE not in CHAT.takes
+    assert [case.id for case in sweeps(SEEING)] == [*(case.id for case in sweeps(CHAT)), "sweep:pixels"]
 
 
 def test_table_of_cases_is_what_the_catalogue_says_when_it_changes() -> None:

@@ -215,6 +215,15 @@ def test_message_says_which_models_were_asked_when_none_answers() -> None:
     assert len(tiny.posted) == 30
 
 
+@pytest.mark.parametrize(("unknown", "sees"), [(b"image_url", False), (None, True)])
+def test_model_sees_only_when_it_has_answered_a_picture(unknown: bytes | None, sees: bool) -> None:
+    """One small picture; most that chat don't take any."""
+    route = "/v1/chat/completions"
+    with running(Tiny({"/v1/models": MODELS}, {route: {}}, unknown=unknown)) as tiny:
+        assert found(tiny, route).spelling.sees is sees
+        assert tiny.posted == [route] * 2
+
+
 def test_alias_is_found_under_its_own_model_when_the_route_under_test_names_none() -> None:
     """The second route need not be served by the first model that is listed."""
     routes = {"/embed": [[0.5]], "/v1/embeddings": {}}

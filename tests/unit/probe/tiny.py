@@ -19,11 +19,13 @@ Page = object | Callable[[], object]
 @dataclass(slots=True)
 class Tiny:
     """pages: by path, what GET answers: JSON, text as it is, or a function that makes one. routes: the same of POST. only: the
-    one model that a route has, where it has one."""
+    one model that a route has, where it has one. unknown: what no body may hold.
+    """
 
     pages: dict[str, Page] = field(default_factory=dict)
     routes: dict[str, Page] = field(default_factory=dict)
     only: dict[str, str] = field(default_factory=dict)
+    unknown: bytes | None = None
     asked: list[str] = field(default_factory=list)
     posted: list[str] = field(default_factory=list)
     url: str = ""
@@ -42,8 +44,9 @@ def running(tiny: Tiny) -> Iterator[Tiny]:
 
         def do_POST(self) -> None:
             tiny.posted.append(self.path)
-            document = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            there = document.get("model") == tiny.only.get(self.path, document.get("model"))
+            body = self.rfile.read(int(self.headers["content-length"]))
+            model = json.loads(body).get("model")
+            there = model == tiny.only.get(self.path, model) and not (tiny.unknown and tiny.unknown in body)
             self._answer(tiny.routes if there else {})
 
         def log_message(self, format: str, *args: Any) -> None:

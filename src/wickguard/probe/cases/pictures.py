@@ -33,7 +33,7 @@ _FROM_HEADER = "refuse by the size in the header, before anything is decoded"
 
 
 def _asking(target: Spelling, picture: bytes) -> Request:
-    return target.request((), input=base64.b64encode(picture).decode())
+    return target.showing(target.as_text(picture))
 
 
 def files(make: Callable[[int], bytes]) -> Build:
@@ -77,8 +77,7 @@ def _described(size_bytes: int) -> bytes:
 
 
 def _many(target: Spelling, size: int, chance: random.Random) -> Trace:
-    one = base64.b64encode(png((64, 64))).decode()
-    return single(target.request((), input=[one] * size))
+    return single(target.showing(*[target.as_text(png((64, 64)))] * size))
 
 
 def _everywhere(target: Spelling, size: int, chance: random.Random) -> Trace:
@@ -87,8 +86,8 @@ def _everywhere(target: Spelling, size: int, chance: random.Random) -> Trace:
     spelled = base64.b64encode(picture).decode()
     body = Request(path=f"{target.path}?model={target.model}", headers=(("Content-Type", "image/png"),), body=picture)
     ways = {
-        "base64": target.request((), input=spelled),
-        "data URL": target.request((), input=f"data:image/png;base64,{spelled}"),
+        "base64": target.showing(spelled),
+        "data URL": target.showing(f"data:image/png;base64,{spelled}"),
         "body": body,
     }
     return Trace(
@@ -172,7 +171,7 @@ def _spelled(target: Spelling) -> list[tuple[str, Request]]:
         "address of another server": "http://192.0.2.1/picture.png",
         "address of a file": "file:///dev/null",
     }
-    return [(label, target.request((), input=text)) for label, text in forms.items()]
+    return [(label, target.showing(text)) for label, text in forms.items()]
 
 
 def _case(case_id: str, title: str, attack: Build, **more: Any) -> Case:
