@@ -1,9 +1,9 @@
 """The target: where it is, which dialect it speaks, what it says of itself.
 
 Decides the dialect from the URL or from what the target serves, finds the model that answers there, limits, health route and
-the aliases of the route under test. Promises to send only small, ordinary requests, to POST only to the route that was given,
-to the only one there can be, and to what does the same work under another name, and that a target that can't be understood is
-a ConfigError that says what to give. It must not know cases.
+the aliases of the route under test. Promises to send only small, ordinary requests, to POST only to the route that was given
+(of a base: to those of its dialect, or to the only one there is) and to what does the same work under another name, and that
+a target that can't be understood is a ConfigError that says what to give. It must not know cases.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ _LIMITS = {
 }
 # Where frameworks serve their OpenAPI document.
 _DESCRIPTIONS = ("/openapi.json", "/docs.json", "/v3/api-docs", "/swagger.json")
+# Where a base of a dialect may have its route: what reads first, then what writes.
+_BASES = {"openai": ("/v1/embeddings", "/v1/chat/completions", "/v1/completions"), "tei": ("/embed",)}
 _BENIGN = ("the river was quiet",)
 # Of a picture that no model finds too small.
 _SIDE = 64
@@ -123,20 +125,19 @@ class _Discovery:
         dialect = await self._dialect()
         match dialect:
             case "oip":
-                path, models, writer, limits = await self._oip()
+                trials = await self._oip()
             case "openapi":
-                path, models, writer, limits = await self._openapi()
+                trials = await self._openapi()
             case _:
-                path, models, writer, limits = await self._known_route(dialect)
-        writers: dict[str, Writer] = {path: writer}
-        trial = await self._answered([TargetSpelling(dialect, path, model, writers, (), limits) for model in models])
-        trial = await self._seeing(trial)
+                trials = await self._known_routes(dialect)
+        trial = await self._seeing(await self._answered(trials))
+        writers = dict(trial.writers)
         aliases = await self._aliases(trial, writers)
         return Target(
             address=self._address,
-            spelling=replace(trial, aliases=aliases),
+            spelling=replace(trial, writers=writers, aliases=aliases),
             key=self._wanted.key,
-            health=await self._health(path),
+            health=await self._health(trial.path),
             metrics=await self._has_metrics(),
             url=self._wanted.url,
         )
@@ -167,14 +168,25 @@ class _Discovery:
             f"{self._wanted.url}: no dialect recognised; give the URL of a route and --dialect {'|'.join(DIALECTS)}"
         )
 
-    async def _known_route(self, dialect: str) -> tuple[str, list[str], Writer, dict[str, int]]:
-        path = self._path or ("/v1/embeddings" if dialect == "openai" else "/embed")
-        found = spelling.known(path)
-        if found is None or found[0] != dialect:
-            routes = ", ".join(end for end, (name, _) in spelling.ROUTES.items() if name == dialect)
-            raise ConfigError(
-                f"{path} is no route of {dialect} that the probe can spell; it knows paths ending in {routes}"
-            )
+    async def _known_routes(self, dialect: str) -> list[TargetSpelling]:
+        """The route that was given, or those that a base may have, under each name that a model may have there."""
+        found: dict[str, Writer] = {}
+        for path in [self._path] if self._path else _BASES[dialect]:
+            route = spelling.known(path)
+            if route is None or route[0] != dialect:
+                routes = ", ".join(end for end, (name, _) in spelling.ROUTES.items() if name == dialect)
+                raise ConfigError(
+                    f"{path} is no route of {dialect} that the probe can spell; it knows paths ending in {routes}"
+                )
+            found[path] = route[1]
+        models, limits = await self._models_and_limits(dialect)
+        return [
+            TargetSpelling(dialect, path, model, {path: writer}, (), limits)
+            for path, writer in found.items()
+            for model in models
+        ]
+
+    async def _models_and_limits(self, dialect: str) -> tuple[list[str], dict[str, int]]:
         models, limits = [self._wanted.model or ""], {}
         about = await self._inquiry.document("/info")
         if isinstance(about, dict):
@@ -185,7 +197,7 @@ class _Discovery:
             models = await self._models()
             if not models:
                 raise ConfigError(f"{self._wanted.url}: /v1/models names no model; give --model NAME")
-        return path, models, found[1], limits
+        return models, limits
 
     async def _models(self) -> list[str]:
         """The first models that the target lists; one that chats need not be the one that embeds."""
@@ -194,10 +206,10 @@ class _Discovery:
         named = [model.get("id") for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
         return list(dict.fromkeys(str(name) for name in named if name))[:_LISTED]
 
-    async def _oip(self) -> tuple[str, list[str], Writer, dict[str, int]]:
+    async def _oip(self) -> list[TargetSpelling]:
         place = oip.locate(self._path, self._wanted.model)
         tensors = oip.tensors(await self._inquiry.document(place.about), place.about)
-        return place.infer, [place.model], TensorWriter(tensors), {}
+        return [TargetSpelling("oip", place.infer, place.model, {place.infer: TensorWriter(tensors)})]
 
     async def _described(self) -> tuple[dict[str, Any], str] | None:
         """The target's OpenAPI document and its path, None when it has none where servers usually have it."""
@@ -206,7 +218,7 @@ class _Discovery:
                 return found, path
         return None
 
-    async def _openapi(self) -> tuple[str, list[str], Writer, dict[str, int]]:
+    async def _openapi(self) -> list[TargetSpelling]:
         described = await self._described()
         if described is None:
             raise ConfigError(
@@ -226,10 +238,11 @@ class _Discovery:
             more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
             raise ConfigError(f"{self._wanted.url}: give the URL of one of its {len(found)} routes: {listed}{more}")
         self._route = found[0]
-        return found[0].path, [self._wanted.model or ""], found[0].writer, {}
+        route = found[0]
+        return [TargetSpelling("openapi", route.path, self._wanted.model or "", {route.path: route.writer})]
 
     async def _answered(self, trials: Sequence[TargetSpelling]) -> TargetSpelling:
-        """The first whose ordinary request is served, of one for each model. Raises ConfigError when none is."""
+        """The first whose ordinary request is served, of one for each route and model. Raises ConfigError when none is."""
         said = ""
         for trial in [*trials] * _ROUNDS:
             reply = await self._inquiry.post(trial.path, trial.request(_BENIGN).body)
@@ -238,7 +251,10 @@ class _Discovery:
             if reply.ok:
                 return trial
             said = said or f"{reply.status}: {reply.body[:200].decode('utf-8', 'replace')!r}"
-        asked = f" (asked for: {', '.join(trial.model for trial in trials)})" if len(trials) > 1 else ""
+        asked = ""
+        if len(trials) > 1:
+            names = [f"{trial.model} at {trial.path}" if not self._path else trial.model for trial in trials]
+            asked = f" (asked for: {', '.join(names)})"
         raise ConfigError(
             f"{trials[0].path}: an ordinary request is answered {said}; check --dialect, --model and --key{asked}"
         )

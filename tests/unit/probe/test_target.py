@@ -215,6 +215,17 @@ def test_message_says_which_models_were_asked_when_none_answers() -> None:
     assert len(tiny.posted) == 30
 
 
+def test_base_of_a_server_that_only_chats_is_its_chat_route() -> None:
+    """It lists models as one that embeds does; what is not there answers 404."""
+    route = "/v1/chat/completions"
+    with running(Tiny({"/v1/models": MODELS}, {route: {}}, {route: "embeds"})) as tiny:
+        spelling = found(tiny).spelling
+        assert (spelling.dialect, spelling.path, spelling.model) == ("openai", route, "embeds")
+        tiny.routes.clear()
+        with pytest.raises(ConfigError, match=r"asked for: speaks at /v1/embeddings, .*, embeds at /v1/completions\)$"):
+            found(tiny)
+
+
 @pytest.mark.parametrize(("unknown", "sees"), [(b"image_url", False), (None, True)])
 def test_model_sees_only_when_it_has_answered_a_picture(unknown: bytes | None, sees: bool) -> None:
     """One small picture; most that chat don't take any."""
