@@ -67,7 +67,7 @@ def status(case: Case, series: Series) -> Suspicion | None:
             # No answer at all is for other oracles; an honest "busy" is not about this request.
             if code and wrong and not overload:
                 told = f"answered {code} ({_excerpt(answer)})"
-                expected = "/".join(map(str, allowed)) if allowed else "4xx or success"
+                expected = "a refusal (4xx)" if allowed and 200 not in allowed else "success or a refusal (4xx)"
                 evidence = (f"{step.label or case.feature} at {size}: {told}; expected {expected}",)
                 return Suspicion(Oracle.STATUS, code, 499, "status", evidence, size, step=step.label)
     return None
