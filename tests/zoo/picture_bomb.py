@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 import struct
 import zlib
@@ -59,7 +58,7 @@ class Classifier(Embeddings):
         asked = parsed(request.body, ClassifyBody)
         try:
             picture = base64.b64decode(asked.input, validate=True)
-        except binascii.Error as fault:
+        except ValueError as fault:
             raise Refusal(422, str(fault)) from None
         if asked.model != MODEL:
             raise Refusal(404, "no such model")

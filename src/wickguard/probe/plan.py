@@ -1,23 +1,26 @@
 """The plan: which cases run, in which order, and the most that each may send.
 
-Decides by profile, dialect and risk; what is left out is planned, too, with the reason. Promises that nothing is sent. It
-must not know what cases do.
+Decides by profile, dialect and risk; what is left out is planned, too, with the reason. Promises that nothing is sent, and that
+no trace is larger than `MOST_BYTES` unless a case has no smaller one. It must not know what cases do.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wickguard.probe.case import Case, Profile
 from wickguard.probe.events import Planned
 from wickguard.probe.rails import Limits, refuse_case
 from wickguard.probe.spelling import TargetSpelling
 from wickguard.probe.sweep import sweeps
+from wickguard.units import MIB
 
 # What one measured size sends beside the attack: its twin and up to three controls; and all of it once more to confirm.
 _CONTROLS = 3
 _CONFIRMED = 2
+# Of one trace; a case ends before the first size that is larger.
+MOST_BYTES = 16 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,19 @@ def _row(case: Case, spelling: TargetSpelling, profile: Profile, limits: Limits,
     if not skip and case.takes is not None and case.takes not in spelling.takes:
         skip = f"not for a route that takes no {case.takes}"
     requests = sent = 0
+    sizes: list[int] = []
     for size in case.sizes if not skip else ():
         attack = case.attack(spelling, size, random.Random(f"{seed}:{case.id}:{size}"))
+        if attack.payload_bytes > MOST_BYTES and sizes:
+            # What a row of a tensor weighs is the target's affair: thousands of the largest would be gigabytes.
+            break
+        sizes.append(size)
         twin = case.twin(spelling, size, random.Random(f"{seed}:{case.id}:{size}:twin")) if case.twin else None
         steps = len(attack.steps) + (len(twin.steps) if twin else 1) + _CONTROLS
         requests += steps * limits.repeats * _CONFIRMED
         sent += (attack.payload_bytes + (twin.payload_bytes if twin else 0)) * limits.repeats * _CONFIRMED
     return Row(
-        case,
+        replace(case, sizes=tuple(sizes) or case.sizes),
         Planned(
             at_s=0.0,
             case=case.id,
@@ -56,7 +64,7 @@ def _row(case: Case, spelling: TargetSpelling, profile: Profile, limits: Limits,
             requests=requests,
             bytes=sent,
             feature=case.feature,
-            sizes=case.sizes,
+            sizes=tuple(sizes) or case.sizes,
             oracles=tuple(sorted(case.oracles)),
             taxonomy=case.taxonomy,
             skip=skip,

@@ -209,7 +209,15 @@ class _Discovery:
     async def _oip(self) -> list[TargetSpelling]:
         place = oip.locate(self._path, self._wanted.model)
         tensors = oip.tensors(await self._inquiry.document(place.about), place.about)
-        return [TargetSpelling("oip", place.infer, place.model, {place.infer: TensorWriter(tensors)})]
+        # The protocol does not say which inputs are needed: a model may take texts or what they become, and not both.
+        numbers = tuple(tensor for tensor in tensors if tensor.datatype != "BYTES")
+        texts = tuple(tensor for tensor in tensors if tensor.datatype == "BYTES")
+        choices = dict.fromkeys((tensors, numbers, texts, *((tensor,) for tensor in tensors)))
+        return [
+            TargetSpelling("oip", place.infer, place.model, {place.infer: TensorWriter(choice)})
+            for choice in choices
+            if choice
+        ]
 
     async def _described(self) -> tuple[dict[str, Any], str] | None:
         """The target's OpenAPI document and its path, None when it has none where servers usually have it."""
@@ -252,8 +260,8 @@ class _Discovery:
                 return trial
             said = said or f"{reply.status}: {reply.body[:200].decode('utf-8', 'replace')!r}"
         asked = ""
-        if len(trials) > 1:
-            names = [f"{trial.model} at {trial.path}" if not self._path else trial.model for trial in trials]
+        names = dict.fromkeys(f"{trial.model} at {trial.path}" if not self._path else trial.model for trial in trials)
+        if len(names) > 1:
             asked = f" (asked for: {', '.join(names)})"
         raise ConfigError(
             f"{trials[0].path}: an ordinary request is answered {said}; check --dialect, --model and --key{asked}"

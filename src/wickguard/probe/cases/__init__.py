@@ -16,6 +16,7 @@ from wickguard.probe.cases import (
     generation,
     grammars,
     identities,
+    mutations,
     pictures,
     tensors,
     writings,
@@ -26,6 +27,7 @@ CATALOGUE: tuple[Case, ...] = tuple(
     sorted(
         (
             *documents.CASES,
+            *mutations.CASES,
             *writings.CASES,
             *generation.CASES,
             *grammars.CASES,

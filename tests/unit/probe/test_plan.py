@@ -1,0 +1,43 @@
+"""The plan: what is left out, and what is cut short, before anything is sent."""
+
+from __future__ import annotations
+
+from wickguard.probe.case import Profile
+from wickguard.probe.cases import CATALOGUE
+from wickguard.probe.plan import MOST_BYTES, Row, make_plan
+from wickguard.probe.rails import LIMITS
+from wickguard.probe.spelling import TargetSpelling, Tensor, TensorWriter, Writer, classify, openai_embeddings
+
+
+def planned(dialect: str, path: str, writer: Writer) -> dict[str, Row]:
+    """Every row by its case's id, for a run that stops at nothing."""
+    target = TargetSpelling(dialect, path, "m", {path: writer})
+    rows = make_plan(target, CATALOGUE, Profile.DEEP, LIMITS[Profile.DEEP], 0)
+    return {row.case.id: row for row in rows}
+
+
+def test_sizes_end_before_a_trace_is_too_large_when_a_row_is_wide() -> None:
+    """Rows of pictures weigh kilobytes each, those of boxes a few bytes."""
+    path = "/v2/models/m/infer"
+    wide = planned("oip", path, TensorWriter((Tensor("pixel_values", "FP32", (-1, 3, 32, 32)),)))
+    narrow = planned("oip", path, TensorWriter((Tensor("boxes", "FP32", (-1, 5)),)))
+    for case_id in ("sweep:rows", "R10", "R09"):
+        assert wide[case_id].case.sizes == wide[case_id].planned.sizes
+        assert 0 < len(wide[case_id].case.sizes) < len(narrow[case_id].case.sizes)
+        assert wide[case_id].planned.bytes <= 40 * len(wide[case_id].case.sizes) * MOST_BYTES
+    assert narrow["R10"].case.sizes[-1] == 2500
+
+
+def test_case_is_skipped_with_its_reason_when_the_route_takes_something_else() -> None:
+    """Texts are not tried on pictures, nor pictures on texts."""
+    pictures, texts = (
+        planned("openai", "/v1/classify", classify),
+        planned("openai", "/v1/embeddings", openai_embeddings),
+    )
+    assert pictures["T03"].planned.skip == "not for a route that takes no text"
+    assert texts["I01"].planned.skip == "not for a route that takes no picture"
+    assert texts["G06"].planned.skip == "not for a route that takes no prompt"
+    assert texts["R03"].planned.skip == "not for the dialect openai"
+    assert not pictures["I01"].planned.skip
+    assert not texts["T03"].planned.skip
+    assert pictures["T03"].case.sizes == next(case.sizes for case in CATALOGUE if case.id == "T03")
