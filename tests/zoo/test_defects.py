@@ -205,7 +205,8 @@ def test_answers_pile_up_only_when_nobody_waits_for_the_reader(sound: bool) -> N
     with Running("slow_reader", sound=sound) as server, server.socket() as client:
         before = server.resident_bytes()
         client.sendall(one * 300)
-        grown = server.settle(lambda: server.resident_bytes() - before > 30_000_000, 5)
+        # Of the defect it is only a question of time; the twin is watched for as long as the defect takes on a quiet machine.
+        grown = server.settle(lambda: server.resident_bytes() - before > 30_000_000, 5 if sound else 60)
     assert grown is not sound
 
 
@@ -306,7 +307,7 @@ def test_work_goes_on_only_when_leaving_does_not_stop_it(sound: bool) -> None:
         for _ in range(10):
             with socket.create_connection(("127.0.0.1", server.port)) as client:
                 client.sendall(head + body)
-        spent = server.settle(lambda: server.cpu_s() - before > 7 * whole, 4)
+        spent = server.settle(lambda: server.cpu_s() - before > 7 * whole, 4 if sound else 60)
     assert spent is not sound
 
 
