@@ -158,15 +158,25 @@ def _cases(result: Result) -> str:
 
 def _list_plan(result: Result, console: Console) -> None:
     table = Table("case", "risk", "requests", "bytes", "what", box=None, header_style="bold")
+    running, reasons = [], dict[str, list[str]]()
     for planned in result.planned:
-        what = shown(planned.title) + (f" [dim](not run: {shown(planned.skip)})[/]" if planned.skip else "")
+        if planned.skip:
+            reasons.setdefault(planned.skip, []).append(planned.case)
+            continue
+        running.append(planned)
         table.add_row(
-            shown(planned.case), shown(planned.risk), str(planned.requests), format_bytes(planned.bytes), what
+            shown(planned.case),
+            shown(planned.risk),
+            str(planned.requests),
+            format_bytes(planned.bytes),
+            shown(planned.title),
         )
     console.print(table)
-    running = [planned for planned in result.planned if not planned.skip]
+    for reason, cases in reasons.items():
+        console.print(f"[dim]{shown(reason)}: {shown(', '.join(cases))}[/]")
+    count = f"{len(running)} case{'s' * (len(running) != 1)}"
     console.print(
-        f"{len(running)} cases would send at most {sum(planned.requests for planned in running)} requests and "
+        f"{count} would send at most {sum(planned.requests for planned in running)} requests and "
         f"{format_bytes(sum(planned.bytes for planned in running))}, and no more than the profile's limits; nothing was sent "
         "but a few ordinary requests to find out what the target is"
     )

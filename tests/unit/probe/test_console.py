@@ -72,3 +72,15 @@ def test_terminal_gets_no_codes_from_a_target_when_a_run_is_followed() -> None:
     assert written.count(SHOWN) > 8
     assert "\x1b[2J" not in written
     assert "\u202e" not in written
+
+
+def test_plan_lists_what_would_be_sent_and_names_the_rest_by_its_reason() -> None:
+    """Ninety cases that are not run would hide the forty that are."""
+    console = Console(file=io.StringIO(), width=100, highlight=False)
+    left_out = [msgspec.structs.replace(planned(name), skip="no such route") for name in ("A01", "A02")]
+    summarise(collect([planned("T01"), *left_out, Ended(0.0, EndReason.DRY_RUN, 0, 0, 0.0, None)]), console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["T01", "no"]
+    assert lines[2] == "no such route: A01, A02"
+    assert lines[3].startswith("1 case would send")

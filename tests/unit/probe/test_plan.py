@@ -9,10 +9,10 @@ from wickguard.probe.rails import LIMITS
 from wickguard.probe.spelling import TargetSpelling, Tensor, TensorWriter, Writer, classify, openai_embeddings
 
 
-def planned(dialect: str, path: str, writer: Writer) -> dict[str, Row]:
-    """Every row by its case's id, for a run that stops at nothing."""
+def planned(dialect: str, path: str, writer: Writer, profile: Profile = Profile.DEEP) -> dict[str, Row]:
+    """Every row by its case's id."""
     target = TargetSpelling(dialect, path, "m", {path: writer})
-    rows = make_plan(target, CATALOGUE, Profile.DEEP, LIMITS[Profile.DEEP], 0)
+    rows = make_plan(target, CATALOGUE, profile, LIMITS[profile], 0)
     return {row.case.id: row for row in rows}
 
 
@@ -41,3 +41,14 @@ def test_case_is_skipped_with_its_reason_when_the_route_takes_something_else() -
     assert not pictures["I01"].planned.skip
     assert not texts["T03"].planned.skip
     assert pictures["T03"].case.sizes == next(case.sizes for case in CATALOGUE if case.id == "T03")
+
+
+def test_no_other_profile_is_promised_when_the_route_never_runs_a_case() -> None:
+    """What is dear and foreign is foreign."""
+    rows = planned("openai", "/v1/embeddings", openai_embeddings, Profile.SHORT)
+    assert (
+        rows["I01.large"].planned.skip == rows["I01.webp.large"].planned.skip == "not for a route that takes no picture"
+    )
+    assert rows["R14"].planned.skip == "not for the dialect openai"
+    assert rows["J02"].planned.skip == "runs with --profile standard"
+    assert rows["E03"].planned.skip == "risk class heavy: runs with --profile standard"
