@@ -82,7 +82,7 @@ bench: install ## print all tables but those of siege and zoo; WRITE=--write com
 siege: install ## A1 to A12 against the running server, in ten minutes on a quiet machine; WRITE=--write commits the tables
 	$(BIN)/python -m benches.siege $(WRITE)
 
-zoo: install ## the probe against twenty defects and their sound twins, in hours; WRITE=--write commits the table
+zoo: install ## the probe against planted defects and their sound twins, in hours; WRITE=--write commits the table
 	$(BIN)/python -m benches.probe $(WRITE)
 
 lock: ## refresh the lock files (needs uv)
