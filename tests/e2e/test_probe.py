@@ -91,6 +91,7 @@ NAMED = {
     "retryable": ("T09", Oracle.STATUS),
     "deep_json": ("J01.deep", Oracle.LIVENESS),
     "unbounded_count": ("N01.dimensions", Oracle.AMPLIFICATION),
+    "picture_bomb": ("I01", Oracle.MEMORY),
 }
 
 
