@@ -20,7 +20,7 @@ from wickguard.probe.trace import Request, Trace
 class Risk(StrEnum):
     """What a case can do to an unsound target.
 
-    passive: one ordinary request at a time. light: seconds of one core, tens of megabytes. heavy: slows others down.
+    passive: small requests, a few at a time. light: seconds of one core, a few hundred megabytes. heavy: slows others down.
     crash: may end the process or fill its memory. Heavy ones run from profile `standard` on, crash only in `deep`.
     """
 

@@ -11,8 +11,8 @@ import struct
 import zlib
 from functools import lru_cache
 
-# Samples of a pixel by the colour type of PNG: grey, RGB, palette, grey and alpha, RGBA.
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# Samples of a pixel by the colour type of PNG: grey, RGB, palette, grey and alpha, none that is known, RGBA.
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 5: 1, 6: 4}
 # One run of the progressive coding ends so many blocks: a square of this side, in blocks of 8 x 8.
 JPEG_SIDE = 1024
 _JPEG_BLOCKS = (JPEG_SIDE // 8) ** 2

@@ -1,7 +1,7 @@
 """The plan: which cases run, in which order, and the most that each may send.
 
 Decides by profile, dialect and risk; what is left out is planned, too, with the reason. Promises that nothing is sent, and that
-no trace is larger than `MOST_BYTES` unless a case has no smaller one. It must not know what cases do.
+no trace is larger than `MOST_BYTES`. It must not know what cases do.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from wickguard.probe.events import Planned
 from wickguard.probe.rails import Limits, refuse_case
 from wickguard.probe.spelling import TargetSpelling
 from wickguard.probe.sweep import sweeps
-from wickguard.units import MIB
+from wickguard.units import MIB, format_bytes
 
 # What one measured size sends beside the attack: its twin and up to three controls; and all of it once more to confirm.
 _CONTROLS = 3
 _CONFIRMED = 2
 # Of one trace; a case ends before the first size that is larger.
 MOST_BYTES = 16 * MIB
+_MOST = format_bytes(MOST_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,11 @@ def _row(case: Case, spelling: TargetSpelling, profile: Profile, limits: Limits,
     sizes: list[int] = []
     for size in case.sizes if not skip else ():
         attack = case.attack(spelling, size, random.Random(f"{seed}:{case.id}:{size}"))
-        if attack.payload_bytes > MOST_BYTES and sizes:
+        if attack.payload_bytes > MOST_BYTES:
             # What a row of a tensor weighs is the target's affair: thousands of the largest would be gigabytes.
+            skip = skip or (
+                "" if sizes else f"an ordinary request of this target is too large: more than {_MOST} in one trace"
+            )
             break
         sizes.append(size)
         twin = case.twin(spelling, size, random.Random(f"{seed}:{case.id}:{size}:twin")) if case.twin else None

@@ -18,7 +18,7 @@ from wickguard.errors import ConfigError
 from wickguard.modality import image
 from wickguard.probe import oip, openapi, spelling
 from wickguard.probe.channels import of_one_process, parse_metrics
-from wickguard.probe.inquiry import Inquiry
+from wickguard.probe.inquiry import Inquiry, Reply
 from wickguard.probe.spelling import TargetSpelling, TensorWriter, Writer
 from wickguard.probe.wire import Address
 
@@ -41,6 +41,9 @@ _HOST = re.compile(r"[\w.:%-]+", re.ASCII)
 _LISTED = 10
 # An ordinary request may meet a server that is still loading.
 _ROUNDS = 3
+_BUSY = (429, 500, 502, 503, 504)
+# What routes and models that are not there are answered with.
+_ELSEWHERE = (404, 405)
 _GIVE = "give http://HOST:PORT or the URL of a route, e.g. http://127.0.0.1:8080/v1/embeddings"
 # Of /metrics: enough that several workers or replicas show.
 _SCRAPES = 8
@@ -251,21 +254,24 @@ class _Discovery:
 
     async def _answered(self, trials: Sequence[TargetSpelling]) -> TargetSpelling:
         """The first whose ordinary request is served, of one for each route and model. Raises ConfigError when none is."""
-        said = ""
-        for trial in [*trials] * _ROUNDS:
-            reply = await self._inquiry.post(trial.path, trial.request(_BENIGN).body)
-            if reply.error:
-                raise ConfigError(f"{trial.path}: an ordinary request got no answer ({reply.error})")
-            if reply.ok:
-                return trial
-            said = said or f"{reply.status}: {reply.body[:200].decode('utf-8', 'replace')!r}"
+        told: list[tuple[bool, str]] = []
+        for _ in range(_ROUNDS):
+            busy = False
+            for trial in trials:
+                reply = await self._inquiry.post(trial.path, trial.request(_BENIGN).body)
+                if reply.ok:
+                    return trial
+                busy = busy or reply.status in _BUSY
+                told.append((reply.status in _ELSEWHERE, _told(trial.path, reply)))
+            if not busy:
+                break
+        # Of several, the one that says more than that there is nothing.
+        said = min(told, key=lambda item: item[0])[1]
         asked = ""
         names = dict.fromkeys(f"{trial.model} at {trial.path}" if not self._path else trial.model for trial in trials)
         if len(names) > 1:
             asked = f" (asked for: {', '.join(names)})"
-        raise ConfigError(
-            f"{trials[0].path}: an ordinary request is answered {said}; check --dialect, --model and --key{asked}"
-        )
+        raise ConfigError(f"{said}; check --dialect, --model and --key{asked}")
 
     async def _seeing(self, trial: TargetSpelling) -> TargetSpelling:
         """With pictures, where a message may hold one."""
@@ -326,6 +332,12 @@ class _Discovery:
             if not of_one_process(pages):
                 return False
         return True
+
+
+def _told(path: str, reply: Reply) -> str:
+    if reply.error:
+        return f"{path}: an ordinary request got no answer ({reply.error})"
+    return f"{path}: an ordinary request is answered {reply.status}: {reply.body[:200].decode('utf-8', 'replace')!r}"
 
 
 def _is_limit(value: object) -> bool:

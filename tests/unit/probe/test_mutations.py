@@ -70,6 +70,16 @@ def test_every_part_of_a_small_document_is_tried_when_one_is_changed_at_a_time()
     assert one == CASE.attack(target, 3, random.Random(1)) != other
 
 
+def test_length_of_an_answer_stays_when_a_document_is_mutated() -> None:
+    """Without it a model may write until its context ends, in every document at once."""
+    target = TargetSpelling("openai", "/v1/chat/completions", "m", {"/v1/chat/completions": openai_chat})
+    for size in CASE.sizes:
+        for step in CASE.attack(target, size, random.Random(3)).steps:
+            sent = json.loads(step.request.body)
+            assert not isinstance(sent, dict) or "messages" not in sent or sent["max_tokens"] == 8
+            assert len(step.request.body) < 2 * 200 + 4 * 4096
+
+
 def test_lists_and_objects_are_walked_when_they_stand_in_each_other() -> None:
     """A message in a list, and its fields."""
     target = TargetSpelling("openai", "/v1/chat/completions", "m", {"/v1/chat/completions": openai_chat})

@@ -28,6 +28,16 @@ def test_sizes_end_before_a_trace_is_too_large_when_a_row_is_wide() -> None:
     assert narrow["R10"].case.sizes[-1] == 2500
 
 
+def test_case_is_left_out_with_its_reason_when_even_its_first_trace_is_too_large() -> None:
+    """An ordinary picture of a usual classifier has megabytes as JSON; thirty of them at once are nobody's to send."""
+    path = "/v2/models/m/infer"
+    usual = planned("oip", path, TensorWriter((Tensor("pixel_values", "FP32", (-1, 3, 224, 224)),)))
+    assert all(row.planned.skip or row.planned.bytes <= 40 * len(row.case.sizes) * MOST_BYTES for row in usual.values())
+    assert "too large" in usual["P30"].planned.skip
+    assert not usual["R03"].planned.skip or "too large" in usual["R03"].planned.skip
+    assert not usual["N03"].planned.skip
+
+
 def test_case_is_skipped_with_its_reason_when_the_route_takes_something_else() -> None:
     """Texts are not tried on pictures, nor pictures on texts."""
     pictures, texts = (

@@ -212,7 +212,21 @@ def test_message_says_which_models_were_asked_when_none_answers() -> None:
         pytest.raises(ConfigError, match=r"answered 404.*--model and --key \(asked for: m0, .*, m9\)$"),
     ):
         found(tiny, route)
-    assert len(tiny.posted) == 30
+    assert len(tiny.posted) == 10
+
+
+def test_message_says_what_the_one_route_answered_that_is_there() -> None:
+    """Nobody looks for an embedding where there is a chat that wants more tokens."""
+    route = "/v1/chat/completions"
+    with running(Tiny({"/v1/models": MODELS}, {route: {}}, statuses={route: 400})) as tiny:
+        with pytest.raises(ConfigError, match=f"^{route}: an ordinary request is answered 400"):
+            found(tiny)
+        assert tiny.posted.count(route) == 3
+        tiny.statuses[route] = 503
+        with pytest.raises(ConfigError, match="is answered 503"):
+            found(tiny)
+        # Once for each of three models, and then in three rounds: it may still be loading.
+        assert tiny.posted.count(route) == 3 + 9
 
 
 def test_base_of_a_server_that_only_chats_is_its_chat_route() -> None:

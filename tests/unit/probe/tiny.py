@@ -19,13 +19,15 @@ Page = object | Callable[[], object]
 @dataclass(slots=True)
 class Tiny:
     """pages: by path, what GET answers: JSON, text as it is, or a function that makes one. routes: the same of POST. only: the
-    one model that a route has, where it has one. unknown: what no body may hold.
+    one model that a route has, where it has one. unknown: what no body may hold. statuses: of routes that don't
+    say 200.
     """
 
     pages: dict[str, Page] = field(default_factory=dict)
     routes: dict[str, Page] = field(default_factory=dict)
     only: dict[str, str] = field(default_factory=dict)
     unknown: bytes | None = None
+    statuses: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     posted: list[str] = field(default_factory=list)
     url: str = ""
@@ -56,7 +58,7 @@ def running(tiny: Tiny) -> Iterator[Tiny]:
             page = pages.get(self.path)
             found = page() if callable(page) else page
             body = (found if isinstance(found, str) else json.dumps(found)).encode()
-            self.send_response(200 if self.path in pages else 404)
+            self.send_response(tiny.statuses.get(self.path, 200) if self.path in pages else 404)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from wickguard.probe.case import Case, Expect, Intake, Profile, Risk, Spelling, geometric
-from wickguard.probe.cases.payload import COLLIDING, SERVED_OR_REFUSED, beside, each, prose, taxonomy
+from wickguard.probe.cases.payload import COLLIDING, SERVED_OR_REFUSED, as_many, beside, paced, prose, taxonomy
 from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.spelling import MAX_TOKENS
-from wickguard.probe.trace import Reading, Request, Step, Trace, single
+from wickguard.probe.trace import Reading, Step, Trace, single
 from wickguard.units import MIB
 
 OPENAI = frozenset({"openai"})
@@ -28,6 +28,7 @@ _STORY = ["Tell the story of the quiet river from its spring to the sea."]
 _ODD_COUNTS = ("0", "-1", "null", str(2**31), str(2**63), "1.5", '"8"', "true")
 # So many bytes of prompt have their own probabilities asked for.
 _LISTED_BYTES = 512
+_NAME_BYTES = 5000
 
 
 def is_chat(target: Spelling) -> bool:
@@ -35,10 +36,10 @@ def is_chat(target: Spelling) -> bool:
     return target.path.endswith("/chat/completions")
 
 
-def _odd_counts(target: Spelling) -> list[tuple[str, Request]]:
+def _odd_counts(target: Spelling, size: int, chance: random.Random) -> Trace:
     # Of two names for the same number, one may lack the check.
     names = ("max_tokens", "max_completion_tokens") if is_chat(target) else ("max_tokens",)
-    return [(f"{name} {value}", beside(target, name, value.encode())) for name in names for value in _ODD_COUNTS]
+    return paced((f"{name} {value}", beside(target, name, value.encode())) for name in names for value in _ODD_COUNTS)
 
 
 def _listed(target: Spelling, size: int, chance: random.Random) -> Trace:
@@ -107,6 +108,9 @@ def _left_short(target: Spelling, size: int, chance: random.Random) -> Trace:
 
 def _named(target: Spelling, names: list[str]) -> Trace:
     found = json.loads(target.request(["quiet river"]).body)
+    if "max_tokens" in found:
+        # A server of one model may take any name, and is not to write for each.
+        found["max_tokens"] = 1
     asked = (target.json(found | {"model": name}) for name in names)
     return Trace(
         tuple(Step(request, at_s=index * 0.004, connection=1 + index % 4) for index, request in enumerate(asked))
@@ -115,11 +119,12 @@ def _named(target: Spelling, names: list[str]) -> Trace:
 
 def _unknown_models(target: Spelling, size: int, chance: random.Random) -> Trace:
     salt = chance.getrandbits(64)
-    return _named(target, [f"wickguard-probe/{salt:x}-{index}" for index in range(size)])
+    # Long enough for what is kept of them to show.
+    return _named(target, [f"wickguard-probe/{salt:x}-{index}-{'m' * _NAME_BYTES}" for index in range(size)])
 
 
 def _unknown_model(target: Spelling, size: int, chance: random.Random) -> Trace:
-    return _named(target, [f"wickguard-probe/{chance.getrandbits(64):x}"] * size)
+    return _named(target, [f"wickguard-probe/{chance.getrandbits(64):x}-{'m' * _NAME_BYTES}"] * size)
 
 
 _FATE = frozenset({Oracle.STATUS, Oracle.LIVENESS, Oracle.RETRY})
@@ -130,8 +135,8 @@ _GROWTH = frozenset({Oracle.SLOPE, Oracle.STALL, Oracle.MEMORY, Oracle.RETRY})
 
 _CASES = (
     Case(
-        id="G01", title="Odd lengths of an answer are answered as if the server were at fault", risk=Risk.PASSIVE,
-        dialects=OPENAI, feature="", sizes=(1,), attack=each(_odd_counts), twin=None, oracles=_FATE,
+        id="G01", title="Odd lengths of an answer are answered as if the server were at fault", risk=Risk.LIGHT,
+        dialects=OPENAI, feature="", sizes=(1,), attack=_odd_counts, twin=as_many(_odd_counts), oracles=_FATE,
         taxonomy=taxonomy("L T34.1 1284"), expect=Expect(statuses=SERVED_OR_REFUSED),
         remedy="give max_tokens a range, and refuse what is outside it or no whole number",
     ),
@@ -173,7 +178,8 @@ _CASES = (
         oracles=frozenset(
             {Oracle.STATUS, Oracle.LIVENESS, Oracle.STALL, Oracle.MEMORY, Oracle.COLLATERAL, Oracle.RECOVERY}
         ),
-        taxonomy=taxonomy("L T34.1 770"), expect=Expect(statuses=SERVED_OR_REFUSED), profile=Profile.STANDARD,
+        # Whoever caps the time as well may say so with these.
+        taxonomy=taxonomy("L T34.1 770"), expect=Expect(statuses=(*SERVED_OR_REFUSED, 408, 504)), profile=Profile.STANDARD,
         remedy="cap the tokens and the time of an answer, whatever the request says, and let others take turns",
     ),
     Case(
@@ -195,7 +201,7 @@ CASES = (
     *(replace(case, takes=Intake.PROMPT) for case in _CASES),
     Case(
         id="G25", title="Each unknown model leaves something behind", risk=Risk.LIGHT, dialects=OPENAI, feature="requests",
-        sizes=(400,), attack=_unknown_models, twin=_unknown_model,
+        sizes=(240,), attack=_unknown_models, twin=_unknown_model,
         oracles=frozenset({Oracle.MEMORY, Oracle.STATUS, Oracle.RETRY}), taxonomy=taxonomy("770 799"),
         # Served, too: a server of one model may take any name, as long as it keeps none.
         expect=Expect(statuses=SERVED_OR_REFUSED, memory_floor_bytes=12 * MIB), profile=Profile.STANDARD, fresh=True,

@@ -55,7 +55,7 @@ def _described(target: Spelling, size: int, chance: random.Random) -> Trace:
 
 def _guided(target: Spelling, kind: str, short: str, text: str) -> Trace:
     """One grammar under the names that servers give it; a server that knows none of them refuses, or writes as ever."""
-    fields: dict[str, object] = {f"guided_{kind}": text, "structured_outputs": {kind: text}, short: text}
+    fields: dict[str, object] = {f"guided_{kind}": text, "structured_outputs": {kind: text}, short: text, kind: text}
     return single(target.request(["quiet river"], **fields))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wickguard.probe.case import ANY_DIALECT, Case, Expect, Profile, Risk, Spelling
-from wickguard.probe.cases.payload import SERVED_OR_REFUSED, each, taxonomy
+from wickguard.probe.cases.payload import SERVED_OR_REFUSED, as_many, paced, taxonomy
 from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.trace import Request, Step, Trace
 from wickguard.units import MIB
@@ -75,20 +75,22 @@ def _forwarded(target: Spelling, size: int, chance: random.Random) -> Trace:
 
 # As client libraries and proxies spell it; nothing says what an inference API calls it.
 _DEADLINES = ("X-Request-Timeout", "Request-Timeout", "Timeout", "X-Timeout-Ms", "grpc-timeout")
+_ID_BYTES = 3000
 _INSTANTS = ("0", "-1", "1e12", "NaN", "9" * 400, "1H")
 
 
-def _deadlines(target: Spelling) -> list[tuple[str, Request]]:
+def _deadlines(target: Spelling, size: int, chance: random.Random) -> Trace:
     plain = target.request(["quiet river"])
-    return [
+    return paced(
         (f"{name}: {value[:8]}", replace(plain, headers=((name, value),))) for name in _DEADLINES for value in _INSTANTS
-    ]
+    )
 
 
 def _numbered(target: Spelling, size: int, chance: random.Random) -> Trace:
     """The same request under ids that nobody has used before."""
     plain, salt = target.request(["quiet river"]), chance.getrandbits(64)
-    named = [f"{salt:x}-{index}" * 8 for index in range(size)]
+    # Long enough for what is kept of them to show.
+    named = [f"{salt:x}-{index}-{'i' * _ID_BYTES}" for index in range(size)]
     requests = [replace(plain, headers=(("Idempotency-Key", name), ("X-Request-ID", name))) for name in named]
     return Trace(_in_turn(requests), note="a request id and an idempotency key of its own for each request")
 
@@ -144,8 +146,8 @@ CASES = (
         dialects=ANY_DIALECT,
         feature="",
         sizes=(1,),
-        attack=each(_deadlines),
-        twin=None,
+        attack=_deadlines,
+        twin=as_many(_deadlines),
         oracles=frozenset({Oracle.STATUS, Oracle.LIVENESS, Oracle.RETRY}),
         taxonomy=taxonomy("1284"),
         expect=Expect(statuses=(*SERVED_OR_REFUSED, 408, 504)),

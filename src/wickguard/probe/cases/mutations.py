@@ -2,8 +2,9 @@
 
 Decides by a walk over the document which parts there are, and by the seed which of them are changed together. Promises that
 one change at a time is tried at every part before several are, as far as a trace has room, and that the same seed makes the
-same documents. It must not know what a field means: whatever the route, what it can't use it should refuse as the client's
-mistake. Bounds: 64 documents in a trace, none above 4 KiB more than the ordinary one.
+same documents. It must not know what a field means, but for the length of an answer (without it some servers write until their
+context ends, and G01 asks for it): what a route can't use it should refuse as the client's mistake. Bounds: 48 documents and
+4 MiB in a trace, each at most twice the ordinary one and 4 KiB.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from wickguard.probe.case import ANY_DIALECT, Case, Expect, Risk, Spelling
-from wickguard.probe.cases.payload import SERVED_OR_REFUSED, document, taxonomy
+from wickguard.probe.cases.payload import SERVED_OR_REFUSED, as_many, document, paced, taxonomy
 from wickguard.probe.finding import Oracle
-from wickguard.probe.trace import Request, Step, Trace
+from wickguard.probe.trace import Request, Trace
+from wickguard.units import MIB
 
-MOST_DOCUMENTS = 64
+MOST_DOCUMENTS = 48
+MOST_BYTES = 4 * MIB
+_LENGTHS = ("max_tokens", "max_completion_tokens")
 Path = tuple[str | int, ...]
 _DEEP: Any = {"a": {"a": {"a": {"a": {"a": [[[[[]]]]]}}}}}
 # What stands for a part, and how it is called.
@@ -78,9 +82,11 @@ def mutate(found: Any, at: Path, change: str) -> Any:
 
 def _documents(target: Spelling, size: int, chance: random.Random) -> Iterator[tuple[str, Request]]:
     ordinary = document(target)
-    single = [(at, change) for at in parts(ordinary) for change in (*VALUES, _GONE, _MORE)]
+    places = [at for at in parts(ordinary) if not at or at[-1] not in _LENGTHS]
+    single = [(at, change) for at in places for change in (*VALUES, _GONE, _MORE)]
     chance.shuffle(single)
-    for index in range(MOST_DOCUMENTS if size > 1 else min(MOST_DOCUMENTS, len(single))):
+    room = max(1, MOST_BYTES // (2 * len(json.dumps(ordinary))))
+    for index in range(min(MOST_DOCUMENTS, room, len(single) if size == 1 else MOST_DOCUMENTS)):
         chosen = [single[index]] if size == 1 else chance.sample(single, min(size, len(single)))
         changed = ordinary
         for at, change in chosen:
@@ -90,18 +96,14 @@ def _documents(target: Spelling, size: int, chance: random.Random) -> Iterator[t
 
 
 def _mutated(target: Spelling, size: int, chance: random.Random) -> Trace:
-    steps = (
-        Step(request, at_s=0.01 * index, label=label)
-        for index, (label, request) in enumerate(_documents(target, size, chance))
-    )
-    return Trace(tuple(steps), note="the ordinary request with parts of it exchanged")
+    return paced(_documents(target, size, chance))
 
 
 CASES = (
     Case(
         id="N03", title="A document with a part that does not belong there is answered as if the server were at fault",
-        risk=Risk.LIGHT, dialects=ANY_DIALECT, feature="parts exchanged", sizes=(1, 3), attack=_mutated, twin=None,
-        oracles=frozenset({Oracle.STATUS, Oracle.LIVENESS, Oracle.RETRY, Oracle.STALL}), taxonomy=taxonomy("20 755"),
+        risk=Risk.LIGHT, dialects=ANY_DIALECT, feature="parts exchanged", sizes=(1, 3), attack=_mutated, twin=as_many(_mutated),
+        oracles=frozenset({Oracle.STATUS, Oracle.LIVENESS, Oracle.RETRY}), taxonomy=taxonomy("20 755"),
         expect=Expect(statuses=SERVED_OR_REFUSED),
         remedy="check the type and range of every field before anything is computed, and answer 4xx",
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from wickguard.modality.text import synthesize
@@ -16,6 +16,7 @@ from wickguard.probe.case import Build, Spelling
 from wickguard.probe.finding import Taxonomy
 from wickguard.probe.trace import RAW_HOST, Request, Step, Trace, single
 
+_PACE_S, _AT_ONCE = 0.03, 4
 # Stands where the hostile value goes, until the document is bytes.
 _MARK = "wickguard-probe-puts-it-here"
 _SHORT_FORMS = {
@@ -102,6 +103,26 @@ def each(make: Callable[[Spelling], Sequence[tuple[str, Request]]], *, hold_s: f
                 for index, (label, request) in enumerate(found)
             )
         )
+
+    return build
+
+
+def paced(labelled: Iterable[tuple[str, Request]]) -> Trace:
+    """One after the other on a few connections, thirty a second: no crowd, whatever each of them takes."""
+    return Trace(
+        tuple(
+            Step(request, at_s=_PACE_S * index, connection=1 + index % _AT_ONCE, label=label)
+            for index, (label, request) in enumerate(labelled)
+        )
+    )
+
+
+def as_many(attack: Build) -> Build:
+    """Builds the twin: as many ordinary requests as the attack has steps, at the same pace."""
+
+    def build(target: Spelling, size: int, chance: random.Random) -> Trace:
+        count = len(attack(target, size, chance).steps)
+        return paced([("an ordinary request", target.request(["quiet river"]))] * count)
 
     return build
 

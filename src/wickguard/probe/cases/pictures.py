@@ -1,7 +1,8 @@
 """Cases of pictures: what a few bytes become in a decoder, a resize or a loop over frames, and what headers promise.
 
-I ids of research/attacks.md section 9, and J12. Bounds: 512 KiB a file; what a short run makes a target decode has at most
-48 million pixels, and what may fill a machine's memory runs only where the risk class says so.
+I ids of research/attacks.md section 9, and J12. Bounds: 512 KiB a file; what a short run shows to a target has at most 48
+million pixels (one million, gone through again and again, in I06), and what says or has more runs only where the risk class
+says so.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import base64
 import math
 import random
+import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 from wickguard.probe import picture_file
 from wickguard.probe.case import Build, Case, Expect, Intake, Profile, Risk, Spelling, geometric
@@ -23,12 +26,15 @@ from wickguard.probe.trace import Request, Step, Trace, single
 from wickguard.units import KIB, MIB
 
 _LONGEST = 16_383
-_FRAMES_SIDE = 1024
+_FRAMES_SIDE = 256
+_CANVAS_SIDE = 512
 _FATE = frozenset({Oracle.STATUS, Oracle.LIVENESS, Oracle.RETRY})
 _BURST = frozenset({Oracle.MEMORY, Oracle.STALL, Oracle.LIVENESS})
 _SPARE = Expect(statuses=SERVED_OR_REFUSED)
 # Sixteen million pixels in three bytes each, and as much again for a copy, are what a generous service may hold.
 _DECODED = replace(_SPARE, memory_floor_bytes=96 * MIB)
+# Of a WebP, usual decoders hold a canvas and two copies: fifteen bytes a pixel.
+_DECODED_WEBP = replace(_SPARE, memory_floor_bytes=288 * MIB)
 _FROM_HEADER = "refuse by the size in the header, before anything is decoded"
 
 
@@ -64,11 +70,11 @@ def _still(size_bytes: int) -> bytes:
 
 
 def _gif_frames(count: int) -> bytes:
-    return picture_file.animated_gif(2 * _FRAMES_SIDE, count)
+    return picture_file.animated_gif(_CANVAS_SIDE, count)
 
 
 def _gif_still(size_bytes: int) -> bytes:
-    return picture_file.padded_gif(2 * _FRAMES_SIDE, size_bytes)
+    return picture_file.padded_gif(_CANVAS_SIDE, size_bytes)
 
 
 def _described(size_bytes: int) -> bytes:
@@ -84,8 +90,11 @@ def _everywhere(target: Spelling, size: int, chance: random.Random) -> Trace:
     """The same picture as base64, as a data URL and as the body itself."""
     picture = flat_png(_square(size))
     spelled = base64.b64encode(picture).decode()
-    body = Request(path=f"{target.path}?model={target.model}", headers=(("Content-Type", "image/png"),), body=picture)
+    body = Request(
+        path=f"{target.path}?model={quote(target.model)}", headers=(("Content-Type", "image/png"),), body=picture
+    )
     ways = {
+        "as ever": target.showing(target.as_text(picture)),
         "base64": target.showing(spelled),
         "data URL": target.showing(f"data:image/png;base64,{spelled}"),
         "body": body,
@@ -103,26 +112,36 @@ def _small_everywhere(target: Spelling, size: int, chance: random.Random) -> Tra
     return _everywhere(target, 32 * 32, chance)
 
 
+def _jpeg_without_pixels(width: int, height: int) -> bytes:
+    whole = picture_file.progressive_jpeg(0)
+    said = struct.pack(">HH", picture_file.JPEG_SIDE, picture_file.JPEG_SIDE)
+    return whole[: whole.index(b"\xff\xda") + 10].replace(said, struct.pack(">HH", height, width), 1)
+
+
 def _labelled(files: dict[str, bytes]) -> Callable[[Spelling], Sequence[tuple[str, Request]]]:
     return lambda target: [(label, _asking(target, picture)) for label, picture in files.items()]
 
 
-_HUGE = 60_000
 _LYING = {
-    "PNG of 60,000 x 60,000 without pixels": png((_HUGE, _HUGE), data=zlib.compress(b"")),
-    "PNG of 2^31-1 lines without pixels": png((1, 2**31 - 1), data=b""),
+    "PNG of 6,000 x 8,000 without pixels": png((6000, 8000), data=zlib.compress(b"")),
+    "PNG of 2^20 lines without pixels": png((1, 1 << 20), data=b""),
     "PNG whose lines break off": png((2000, 2000), data=zlib.compress(bytes(100))),
     "PNG that ends after its header": png((64, 48))[:34],
     "PNG with a wrong checksum": png((64, 48))[:-16] + bytes(4) + png((64, 48))[-12:],
     "PNG without width": png((0, 4000), data=zlib.compress(b"")),
-    "JPEG of 65,500 x 65,500 without pixels": picture_file.progressive_jpeg(0)[:-2050].replace(
-        b"\x04\0\x04\0", b"\xff\xdc\xff\xdc", 1
-    ),
-    "GIF of 65,535 x 65,535 without pixels": b"GIF89a\xff\xff\xff\xff\0\0\0;",
+    "JPEG of 6,000 x 8,000 without pixels": _jpeg_without_pixels(6000, 8000),
+    "GIF of 6,000 x 8,000 without pixels": b"GIF89a" + struct.pack("<HH", 6000, 8000) + b"\0\0\0;",
     "WebP that ends after its header": flat_webp((64, 48))[:25],
     "WebP whose canvas is smaller than its picture": b"RIFF" + (44).to_bytes(4, "little") + b"WEBPVP8X\x0a\0\0\0" + bytes(4)
     + b"\x07\0\0\x07\0\0" + flat_webp((64, 48))[12:],
 }  # fmt: skip
+# What a decoder without any limit would make room for: more than most machines have.
+_GIGANTIC = {
+    "PNG of 60,000 x 60,000 without pixels": png((60_000, 60_000), data=zlib.compress(b"")),
+    "PNG of 2^31-1 lines without pixels": png((1, 2**31 - 1), data=b""),
+    "JPEG of 65,500 x 65,500 without pixels": _jpeg_without_pixels(65_500, 65_500),
+    "GIF of 65,535 x 65,535 without pixels": b"GIF89a\xff\xff\xff\xff\0\0\0;",
+}
 _SMALL = {
     f"{width} x {height}": flat_png((width, height)) for width, height in ((1, 1), (2, 2), (1, 2), (3, 1), (1, 224))
 }
@@ -153,12 +172,12 @@ _MODES = {
     ),
     "a palette that is missing": png((64, 48), colour=3),
     "depth 3": png((64, 48), colour=0, depth=3),
-    "colour type 5": png((64, 48), colour=2).replace(b"\x08\x02\0\0\0", b"\x08\x05\0\0\0", 1),
+    "colour type 5": png((64, 48), colour=5),
 }
 
 
 def _spelled(target: Spelling) -> list[tuple[str, Request]]:
-    plain = base64.b64encode(png((32, 32))).decode()
+    before, comma, plain = target.as_text(png((32, 32))).rpartition(",")
     forms = {
         "no base64": "*" * 64,
         "base64 without its padding": plain.rstrip("=") + "A",
@@ -166,12 +185,15 @@ def _spelled(target: Spelling) -> list[tuple[str, Request]]:
         "base64 of URLs": plain.replace("+", "-").replace("/", "_"),
         "base64 in lines": "\n".join(plain[at : at + 4] for at in range(0, len(plain), 4)),
         "base64 among blanks": f" {plain} ",
+    }
+    addresses = {
         "data URL of another kind": f"data:video/jpeg;base64,{plain},{plain}",
         "data URL without an end": "data:" + "image/" * 200,
         "address of another server": "http://192.0.2.1/picture.png",
         "address of a file": "file:///dev/null",
     }
-    return [(label, target.showing(text)) for label, text in forms.items()]
+    texts = {label: before + comma + text for label, text in forms.items()} | addresses
+    return [(label, target.showing(text)) for label, text in texts.items()]
 
 
 def _case(case_id: str, title: str, attack: Build, **more: Any) -> Case:
@@ -206,17 +228,26 @@ _WEBP = files(lambda n: flat_webp(_square(n)))
 
 CASES = (
     _bomb("I01", "A small PNG becomes a picture of any size", _PNG, 2 * MIB, 48 * MIB),
-    _bomb("I01.webp", "A WebP of 34 bytes becomes a picture of any size", _WEBP, MIB, 12 * MIB),
+    _bomb(
+        "I01.webp", "A WebP of 34 bytes becomes a picture of any size", _WEBP, 2 * MIB, 40 * MIB, expect=_DECODED_WEBP,
+        risk=Risk.HEAVY, profile=Profile.STANDARD,
+    ),
     _bomb(
         "I01.large", "A small PNG becomes a gigabyte", _PNG, 48 * MIB, 256 * MIB, risk=Risk.HEAVY, profile=Profile.STANDARD,
     ),
     _bomb(
-        "I01.webp.large", "A WebP of 34 bytes becomes four gigabytes", _WEBP, 16 * MIB, 256 * MIB, risk=Risk.CRASH,
-        profile=Profile.DEEP,
+        "I01.webp.large", "A WebP of 34 bytes becomes four gigabytes", _WEBP, 40 * MIB, 256 * MIB, risk=Risk.CRASH,
+        profile=Profile.DEEP, expect=_DECODED_WEBP,
     ),
     _case(
         "I03", "What a picture's header says is believed", each(_labelled(_LYING)), oracles=_FATE | {Oracle.MEMORY},
         taxonomy=taxonomy("130 789"), expect=replace(_SPARE, memory_floor_bytes=64 * MIB), severity=Severity.ERROR,
+        remedy="compare what a header says with limits and with the bytes that follow, before making room for it",
+    ),
+    _case(
+        "I03.large", "What a picture's header says is believed, whatever it says", each(_labelled(_GIGANTIC)),
+        oracles=_FATE | {Oracle.MEMORY}, taxonomy=taxonomy("130 789"), severity=Severity.ERROR, risk=Risk.CRASH,
+        expect=replace(_SPARE, memory_floor_bytes=64 * MIB), profile=Profile.DEEP,
         remedy="compare what a header says with limits and with the bytes that follow, before making room for it",
     ),
     _case(
@@ -242,7 +273,7 @@ CASES = (
     ),
     _case(
         "I05.gif", "Each frame of an animated GIF is a canvas", files(_gif_frames), twin=padded(_gif_frames, _gif_still),
-        feature="frames", sizes=geometric(4, 1024, 5), taxonomy=taxonomy("834 409"), profile=Profile.STANDARD,
+        feature="frames", sizes=geometric(4, 256, 4), taxonomy=taxonomy("834 409"), profile=Profile.STANDARD, risk=Risk.HEAVY,
         oracles=frozenset({Oracle.TWIN, Oracle.SLOPE, Oracle.STALL, Oracle.MEMORY}),
         remedy="look at the first frame only, or refuse animations by their header",
     ),

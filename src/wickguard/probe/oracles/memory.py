@@ -41,12 +41,17 @@ def _burst(case: Case, series: Series) -> Suspicion | None:
 
 def _leak(case: Case, series: Series) -> Suspicion | None:
     for size in reversed(series.sizes):
-        kept = [item.memory.after - item.memory.before for item in series.attack[size] if item.memory]
+        kept, usual = (
+            [item.memory.after - item.memory.before for item in items if item.memory]
+            for items in (series.attack[size], series.twin.get(size, []))
+        )
+        # What the twin leaves behind as well is no fault of what sets the attack apart.
+        theirs = max(0, min(usual[1:], default=0))
         # The first repeat fills caches and arenas, as it may; a leak takes the same again each time.
         later = kept[1:]
         trace = series.attack[size][0].trace
         bound = max(MIB, min(_LEAK_SHARE * trace.payload_bytes, _LEAK_BYTES_PER_STEP * len(trace.steps)))
-        if len(later) >= 2 and len(trace.steps) >= 20 and min(later) > bound:
+        if len(later) >= 2 and len(trace.steps) >= 20 and min(later) - theirs > bound:
             evidence = (
                 f"{format_bytes(min(later))} more were held after each of {len(later)} repeats of "
                 f"{len(trace.steps)} requests ({format_bytes(trace.payload_bytes)})",

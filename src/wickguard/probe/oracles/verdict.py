@@ -56,13 +56,15 @@ def status(case: Case, series: Series) -> Suspicion | None:
     """An answer outside those that a sound server gives: a 5xx for the client's own mistake, a success for nonsense."""
     allowed = case.expect.statuses
     for size in series.sizes:
+        # What ordinary requests get at the same pace is not about what was asked: the 503 of a queue that is full.
+        usual = {answer.status for item in series.twin.get(size, ()) for _, answer in item.measured}
         for step, answer in (pair for item in series.attack[size] for pair in item.measured):
             code = answer.status
             if not case.expect.may_wait and (answer.continued or (not code and answer.kept_open)):
                 said = "invited the rest with 100 Continue" if answer.continued else "waited for the rest"
                 evidence = (f"{step.label or case.feature} at {size}: {said}; expected a refusal of the head alone",)
                 return Suspicion(Oracle.STATUS, code or 100, 499, "status", evidence, size, step=step.label)
-            overload = answer.asks_to_wait
+            overload = answer.asks_to_wait or (code >= 500 and code in usual)
             wrong = code not in allowed if allowed else code >= 500 and code not in _HONEST
             # No answer at all is for other oracles; an honest "busy" is not about this request.
             if code and wrong and not overload:
@@ -83,11 +85,12 @@ def retry(case: Case, series: Series) -> Suspicion | None:
             discouraged = any(answer.headers.get("x-should-retry") == "false" for answer in answers)
             # In a quick row of requests the later ones meet a rate limit each time, and not because of what they say.
             limited = len(items[0].trace.steps) > 1 and all(answer.asks_to_wait for answer in answers)
+            usual = {answer.status for item in twins for _, answer in item.measured}
             if (
                 step.measured
                 and len(answers) >= 2
                 and repeats
-                and not (discouraged or limited)
+                and not (discouraged or limited or answers[0].status in usual)
                 and all(item.accepted for item in twins)
             ):
                 evidence = (
