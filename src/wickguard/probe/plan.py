@@ -7,13 +7,14 @@ no trace is larger than `MOST_BYTES`. It must not know what cases do.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 
 from wickguard.probe.case import Case, Profile
 from wickguard.probe.events import Planned
 from wickguard.probe.rails import Limits, refuse_case
 from wickguard.probe.spelling import TargetSpelling
 from wickguard.probe.sweep import sweeps
+from wickguard.probe.trace import Request
 from wickguard.units import MIB, format_bytes
 
 # What one measured size sends beside the attack: its twin and up to three controls; and all of it once more to confirm.
@@ -32,6 +33,29 @@ class Row:
     planned: Planned
 
 
+class _TooLarge(Exception):  # noqa: N818 -- a fact, not an error
+    """So many bytes were made that the trace can't be small enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Metered(TargetSpelling):
+    """Ends a trace while it is made, before it fills the memory of the probe itself."""
+
+    made: list[int] = field(default_factory=list)
+
+    def json(self, document: object, path: str | None = None) -> Request:
+        """As ever. Raises _TooLarge."""
+        request = TargetSpelling.json(self, document, path)
+        self.made.append(request.size_bytes)
+        if sum(self.made) > 2 * MOST_BYTES:
+            raise _TooLarge
+        return request
+
+
+def _metered(plain: TargetSpelling) -> _Metered:
+    return _Metered(**{each.name: getattr(plain, each.name) for each in fields(plain)})
+
+
 def make_plan(
     spelling: TargetSpelling, catalogue: tuple[Case, ...], profile: Profile, limits: Limits, seed: int
 ) -> list[Row]:
@@ -46,8 +70,11 @@ def _row(case: Case, spelling: TargetSpelling, profile: Profile, limits: Limits,
     requests = sent = 0
     sizes: list[int] = []
     for size in case.sizes if not skip else ():
-        attack = case.attack(spelling, size, random.Random(f"{seed}:{case.id}:{size}"))
-        if attack.payload_bytes > MOST_BYTES:
+        try:
+            attack = case.attack(_metered(spelling), size, random.Random(f"{seed}:{case.id}:{size}"))
+        except _TooLarge:
+            attack = None
+        if attack is None or attack.payload_bytes > MOST_BYTES:
             # What a row of a tensor weighs is the target's affair: thousands of the largest would be gigabytes.
             skip = skip or (
                 "" if sizes else f"an ordinary request of this target is too large: more than {_MOST} in one trace"

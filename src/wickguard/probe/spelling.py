@@ -7,6 +7,7 @@ and that nothing is sent here. It must not know sockets, costs or cases.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ from wickguard.probe.trace import Request
 _ENCODER = msgspec.json.Encoder()
 # An untokenised text is about four bytes a token; used where a tensor of ids or numbers stands for a text.
 BYTES_PER_TOKEN = 4
+# A row of so many numbers at most is an element of something long, and not a picture.
+_NUMBERS_OF_A_ROW = 64
 # Answers of generators are kept short: what is probed is the input, unless a case says otherwise.
 MAX_TOKENS = 8
 # The same for forecasts: steps.
@@ -135,7 +138,9 @@ class TensorWriter:
         if tensor.datatype == "BYTES":
             shape = [len(inputs), *(1 for _ in shape[1:])]
             return {"name": tensor.name, "datatype": "BYTES", "shape": shape, "data": list(inputs)}
-        only = sum(size == -1 for size in shape) == 1
+        # The one free size of a row of numbers is a length; that of pictures is how many there are.
+        row = math.prod(size for size in shape if size != -1)
+        only = sum(size == -1 for size in shape) == 1 and row <= _NUMBERS_OF_A_ROW
         rows = len(inputs) * (free if only else 1)
         shape = [
             rows if index == 0 and size == -1 else free if size == -1 else size for index, size in enumerate(shape)
