@@ -3,7 +3,7 @@
 Decides by a walk over the document which parts there are, and by the seed which of them are changed together. Promises that
 one change at a time is tried at every part before several are, as far as a trace has room, and that the same seed makes the
 same documents. It must not know what a field means, but for the length of an answer (without it some servers write until their
-context ends, and G01 asks for it): what a route can't use it should refuse as the client's mistake. Bounds: 48 documents and
+context ends, and G01 asks for it): what a route can't use it should refuse as the client's mistake. Bounds: 40 documents and
 4 MiB in a trace, each at most twice the ordinary one and 4 KiB.
 """
 
@@ -21,7 +21,7 @@ from wickguard.probe.finding import Oracle
 from wickguard.probe.trace import Request, Trace
 from wickguard.units import MIB
 
-MOST_DOCUMENTS = 48
+MOST_DOCUMENTS = 40
 MOST_BYTES = 4 * MIB
 _LENGTHS = ("max_tokens", "max_completion_tokens")
 Path = tuple[str | int, ...]

@@ -16,7 +16,7 @@ from wickguard.probe.case import Build, Spelling
 from wickguard.probe.finding import Taxonomy
 from wickguard.probe.trace import RAW_HOST, Request, Step, Trace, single
 
-_PACE_S, _AT_ONCE = 0.03, 4
+_PACE_S, _AT_ONCE = 0.015, 4
 # Stands where the hostile value goes, until the document is bytes.
 _MARK = "wickguard-probe-puts-it-here"
 _SHORT_FORMS = {
@@ -108,7 +108,7 @@ def each(make: Callable[[Spelling], Sequence[tuple[str, Request]]], *, hold_s: f
 
 
 def paced(labelled: Iterable[tuple[str, Request]]) -> Trace:
-    """One after the other on a few connections, thirty a second: no crowd, whatever each of them takes."""
+    """One after the other on a few connections, sixty a second: no crowd, whatever each of them takes."""
     return Trace(
         tuple(
             Step(request, at_s=_PACE_S * index, connection=1 + index % _AT_ONCE, label=label)

@@ -33,7 +33,7 @@ def _burst(case: Case, series: Series) -> Suspicion | None:
         if mine is not None and mine > allowed and mine - theirs > MATTERS_BYTES and mine > 2 * theirs:
             evidence = (
                 f"memory grew by {format_bytes(mine)} for {format_bytes(sent)} sent, by {format_bytes(theirs)} for its twin, "
-                f"at {size} of {case.feature}",
+                f"at {size} of {case.feature or 'its only size'}",
             )
             return Suspicion(Oracle.MEMORY, mine, allowed, "bytes", evidence, size)
     return None
