@@ -19,6 +19,7 @@ import asyncio
 import random
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -170,6 +171,8 @@ def report(outcomes: Sequence[Outcome], own: Mapping[str, float]) -> Report:
         made.note(
             f"A run on a sound twin (profile short) took {statistics.median(took):.0f} s, at most {max(took):.0f} s."
         )
+    by = Counter(item.commit for item in outcomes)
+    made.note(f"Runs by the commit of the probe: {', '.join(f'{name} {count}' for name, count in by.most_common())}.")
     return made
 
 
