@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from wickguard.probe.finding import Oracle, Severity, Taxonomy
 from wickguard.probe.trace import Request, Trace
@@ -140,12 +140,12 @@ class Expect:
 class Case:
     """One row of the catalogue.
 
-    id: as in research/attacks.md section 9. takes: what a route must be given for the case to mean something (None: any).
-    feature: what `size` counts ("inputs", "bytes of one word"). sizes: grown from
+    id: as in research/attacks.md section 9. feature: what `size` counts ("inputs", "bytes of one word"). sizes: grown from
     the first, stopped at the first failure. attack, twin: size -> trace; the twin sends about the same bytes in harmless
     structure (None: the target's ordinary request is compared). profile: the least profile that runs it. pause_s: waited
     after each trace. fresh: each repeat is built from a seed of its own, for targets that remember what they have seen.
-    remedy: the check that is missing where it fails, in one sentence.
+    takes: what a route must be given for the case to mean something (None: any). remedy: the check that is missing where it
+    fails, in one sentence.
     """
 
     id: str
@@ -165,6 +165,15 @@ class Case:
     pause_s: float = 0.0
     fresh: bool = False
     takes: Intake | None = None
+
+
+def family(**shared: Any) -> Callable[..., Case]:
+    """Makes cases that have these fields in common: from an id, a title, an attack, and whatever else is a case's own."""
+
+    def make(case_id: str, title: str, attack: Build, **own: Any) -> Case:
+        return Case(id=case_id, title=title, attack=attack, **(shared | own))
+
+    return make
 
 
 ANY_DIALECT = frozenset({"openai", "tei", "oip", "openapi"})

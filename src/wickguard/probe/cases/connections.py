@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 
-from wickguard.probe.case import ANY_DIALECT, Case, Expect, Profile, Risk, Spelling
+from wickguard.probe.case import ANY_DIALECT, Case, Expect, Profile, Risk, Spelling, family
 from wickguard.probe.cases.payload import (
     head,
     prose,
@@ -73,48 +73,37 @@ def _hang_ups(request: Request, count: int) -> Trace:
     return Trace(tuple(gone), note="valid requests whose client soon hangs up")
 
 
+_held = family(
+    risk=Risk.LIGHT,
+    dialects=ANY_DIALECT,
+    feature="connections",
+    sizes=(24,),
+    twin=None,
+    oracles=frozenset({Oracle.CONNECTION, Oracle.COLLATERAL, Oracle.STALL}),
+    expect=Expect(close_s=HEAD_S),
+)
+
 CASES = (
-    Case(
-        id="P01",
-        title="Connections that say nothing are kept open",
-        risk=Risk.LIGHT,
-        dialects=ANY_DIALECT,
-        feature="connections",
-        sizes=(24,),
-        attack=_silent,
-        twin=None,
-        oracles=frozenset({Oracle.CONNECTION, Oracle.COLLATERAL, Oracle.STALL}),
+    _held(
+        "P01",
+        "Connections that say nothing are kept open",
+        _silent,
         taxonomy=taxonomy("T29 770 410"),
-        expect=Expect(close_s=HEAD_S),
         profile=Profile.STANDARD,
         remedy="close a connection whose first byte does not come within ten seconds",
     ),
-    Case(
-        id="P02",
-        title="A head that trickles in keeps its connection open",
-        risk=Risk.LIGHT,
-        dialects=ANY_DIALECT,
-        feature="connections",
-        sizes=(24,),
-        attack=_slow_head,
-        twin=None,
-        oracles=frozenset({Oracle.CONNECTION, Oracle.COLLATERAL, Oracle.STALL}),
+    _held(
+        "P02",
+        "A head that trickles in keeps its connection open",
+        _slow_head,
         taxonomy=taxonomy("T29 400 770"),
-        expect=Expect(close_s=HEAD_S),
         remedy="give a request head an absolute deadline, not an idle one",
     ),
-    Case(
-        id="P09",
-        title="A body that trickles in keeps its connection open",
-        risk=Risk.LIGHT,
-        dialects=ANY_DIALECT,
-        feature="connections",
-        sizes=(24,),
-        attack=_slow_body,
-        twin=None,
-        oracles=frozenset({Oracle.CONNECTION, Oracle.COLLATERAL, Oracle.STALL}),
+    _held(
+        "P09",
+        "A body that trickles in keeps its connection open",
+        _slow_body,
         taxonomy=taxonomy("T29 400 770"),
-        expect=Expect(close_s=HEAD_S),
         profile=Profile.STANDARD,
         remedy="demand a least rate of a body, and bound how many one caller may have on their way",
     ),

@@ -21,6 +21,8 @@ from wickguard.probe.cases.payload import (
     beside,
     document,
     each,
+    number,
+    paced,
     place,
     prose,
     taxonomy,
@@ -139,13 +141,12 @@ def _small_everywhere(target: Spelling, size: int, chance: random.Random) -> Tra
     return _everywhere(target, [prose(16)])
 
 
+# Between small requests whose traces are remembered, if any is.
+_GAP_S = 0.008
 _COUNTS = ("dimensions", "n", "top_k", "best_of", "max_tokens")
 
 
 def _counted(name: str) -> Case:
-    def build(target: Spelling, size: int, chance: random.Random) -> Trace:
-        return single(beside(target, name, str(size).encode()))
-
     return Case(
         id=f"N01.{name}",
         title=f"The number in `{name}` is believed",
@@ -154,7 +155,7 @@ def _counted(name: str) -> Case:
         takes=Intake.TEXT,
         feature=name,
         sizes=geometric(100, 1_000_000, 5),
-        attack=build,
+        attack=number(name),
         twin=None,
         oracles=frozenset({Oracle.SLOPE, Oracle.AMPLIFICATION, Oracle.MEMORY, Oracle.STALL, Oracle.STATUS}),
         taxonomy=taxonomy("L T34.1 770 1284"),
@@ -168,16 +169,12 @@ def _counted(name: str) -> Case:
 
 def _distinct(target: Spelling, size: int, chance: random.Random) -> Trace:
     salt = chance.getrandbits(64)
-    asked = (target.request([f"{salt:x} {index}"]) for index in range(size))
-    return Trace(
-        tuple(Step(request, at_s=index * 0.008, connection=1 + index % 4) for index, request in enumerate(asked)),
-        note="small requests, each different",
-    )
+    asked = (("", target.request([f"{salt:x} {index}"])) for index in range(size))
+    return paced(asked, _GAP_S, "small requests, each different")
 
 
 def _same_again(target: Spelling, size: int, chance: random.Random) -> Trace:
-    request = target.request([f"{chance.getrandbits(64):x} 0"])
-    return Trace(tuple(Step(request, at_s=index * 0.008, connection=1 + index % 4) for index in range(size)))
+    return paced([("", target.request([f"{chance.getrandbits(64):x} 0"]))] * size, _GAP_S)
 
 
 def _json_case(case_id: str, title: str, feature: str, sizes: Sequence[int], **more: Any) -> Case:

@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
 
 from wickguard.modality import series
-from wickguard.probe.case import Build, Case, Expect, Intake, Profile, Risk, Spelling, geometric
-from wickguard.probe.cases.payload import SERVED_OR_REFUSED, beside, each, place, taxonomy
+from wickguard.probe.case import Case, Expect, Intake, Profile, Risk, Spelling, family, geometric
+from wickguard.probe.cases.payload import FATE, OPENAI, SERVED_OR_REFUSED, SPARE, beside, each, number, place, taxonomy
 from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.trace import Request, Trace, single
 from wickguard.units import MIB
 
-_FATE = frozenset({Oracle.STATUS, Oracle.LIVENESS, Oracle.RETRY})
 _SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 # Of the long series, for each of those beside it.
 _LONG, _SHORT = 32, 4
-
-
-def _number(name: str) -> Build:
-    def build(target: Spelling, size: int, chance: random.Random) -> Trace:
-        return single(beside(target, name, b"%d" % size))
-
-    return build
 
 
 def _quantiles(target: Spelling, size: int, chance: random.Random) -> Trace:
@@ -84,24 +75,15 @@ def _parameters(target: Spelling) -> list[tuple[str, Request]]:
     ]
 
 
-def _case(case_id: str, title: str, attack: Build, **more: Any) -> Case:
-    fields: dict[str, Any] = {
-        "risk": Risk.LIGHT,
-        "dialects": frozenset({"openai"}),
-        "takes": Intake.SERIES,
-        "feature": "",
-        "sizes": (1,),
-        "twin": None,
-        "oracles": _FATE,
-        "expect": Expect(statuses=SERVED_OR_REFUSED),
-    }
-    return Case(id=case_id, title=title, attack=attack, **(fields | more))
+_case = family(
+    risk=Risk.LIGHT, dialects=OPENAI, takes=Intake.SERIES, feature="", sizes=(1,), twin=None, oracles=FATE, expect=SPARE
+)
 
 
 def _counted(name: str) -> Case:
     # The bytes of a number don't grow with it: nothing else may either, beyond what the target allows.
     return _case(
-        f"S03.{name}", f"The number in `{name}` is believed", _number(name), feature=name,
+        f"S03.{name}", f"The number in `{name}` is believed", number(name), feature=name,
         sizes=geometric(100, 1_000_000, 5), taxonomy=taxonomy("834 770"), severity=Severity.ERROR,
         oracles=frozenset({Oracle.SLOPE, Oracle.AMPLIFICATION, Oracle.MEMORY, Oracle.STALL, Oracle.STATUS}),
         expect=Expect(statuses=SERVED_OR_REFUSED, exponent=0.5, response_ratio=1024.0, memory_floor_bytes=32 * MIB),

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import random
 import struct
-from typing import Any
 
-from wickguard.probe.case import ANY_DIALECT, Build, Case, Expect, Profile, Risk, Spelling
+from wickguard.probe.case import ANY_DIALECT, Expect, Profile, Risk, Spelling, family
 from wickguard.probe.cases.payload import taxonomy
 from wickguard.probe.finding import Oracle
 from wickguard.probe.trace import Reading, Request, Step, Trace
@@ -44,30 +43,24 @@ def _said(target: Spelling, frames: bytes) -> Trace:
     )
 
 
-def _streams(count: int) -> range:
-    return range(1, 2 * count, 2)
+def _streams(target: Spelling, count: int, kind: int, number: int) -> Trace:
+    """Streams that are opened, each followed by one frame of `kind` about it."""
+    opened, then = head(target.path), struct.pack(">I", number)
+    pairs = (
+        frame(HEADERS, stream, opened, _END_HEADERS) + frame(kind, stream, then) for stream in range(1, 2 * count, 2)
+    )
+    return _said(target, b"".join(pairs))
 
 
 def _reset(target: Spelling, size: int, chance: random.Random) -> Trace:
     """Each stream is opened and taken back at once, so that none counts as open (CVE-2023-44487)."""
-    opened = head(target.path)
-    taken_back = struct.pack(">I", _CANCEL)
-    pairs = (
-        frame(HEADERS, stream, opened, _END_HEADERS) + frame(RST_STREAM, stream, taken_back)
-        for stream in _streams(size)
-    )
-    return _said(target, b"".join(pairs))
+    return _streams(target, size, RST_STREAM, _CANCEL)
 
 
 def _made_to_reset(target: Spelling, size: int, chance: random.Random) -> Trace:
-    """Each stream is opened and then wronged, so that the target resets it and goes on working (CVE-2025-8671)."""
-    opened = head(target.path)
-    nothing = struct.pack(">I", 0)
-    pairs = (
-        frame(HEADERS, stream, opened, _END_HEADERS) + frame(WINDOW_UPDATE, stream, nothing)
-        for stream in _streams(size)
-    )
-    return _said(target, b"".join(pairs))
+    """Each stream is opened and then wronged by a window of nothing more, so that the target resets it and goes on working
+    (CVE-2025-8671)."""
+    return _streams(target, size, WINDOW_UPDATE, 0)
 
 
 def _endless(target: Spelling, size: int, chance: random.Random) -> Trace:
@@ -87,16 +80,14 @@ def _small(target: Spelling, size: int, chance: random.Random) -> Trace:
     return _reset(target, 1, chance)
 
 
-def _case(case_id: str, title: str, attack: Build, **more: Any) -> Case:
-    fields: dict[str, Any] = {
-        "risk": Risk.HEAVY,
-        "dialects": ANY_DIALECT,
-        "twin": _small,
-        "profile": Profile.STANDARD,
-        "oracles": frozenset({Oracle.COLLATERAL, Oracle.STALL, Oracle.MEMORY, Oracle.LIVENESS}),
-        "expect": Expect(memory_floor_bytes=16 * MIB, bytes_per_byte=2.0),
-    }
-    return Case(id=case_id, title=title, attack=attack, **(fields | more))
+_case = family(
+    risk=Risk.HEAVY,
+    dialects=ANY_DIALECT,
+    twin=_small,
+    profile=Profile.STANDARD,
+    oracles=frozenset({Oracle.COLLATERAL, Oracle.STALL, Oracle.MEMORY, Oracle.LIVENESS}),
+    expect=Expect(memory_floor_bytes=16 * MIB, bytes_per_byte=2.0),
+)
 
 
 CASES = (

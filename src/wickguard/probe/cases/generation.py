@@ -15,13 +15,23 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from wickguard.probe.case import Case, Expect, Intake, Profile, Risk, Spelling, geometric
-from wickguard.probe.cases.payload import COLLIDING, SERVED_OR_REFUSED, as_many, beside, paced, prose, taxonomy
+from wickguard.probe.cases.payload import (
+    COLLIDING,
+    FATE,
+    GROWTH,
+    OPENAI,
+    SERVED_OR_REFUSED,
+    as_many,
+    beside,
+    paced,
+    prose,
+    taxonomy,
+)
 from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.spelling import MAX_TOKENS
 from wickguard.probe.trace import Reading, Step, Trace, single
 from wickguard.units import MIB
 
-OPENAI = frozenset({"openai"})
 # Of an answer that is worth not reading; most servers allow twice as many.
 LONG_TOKENS = 256
 _STORY = ["Tell the story of the quiet river from its spring to the sea."]
@@ -29,6 +39,7 @@ _ODD_COUNTS = ("0", "-1", "null", str(2**31), str(2**63), "1.5", '"8"', "true")
 # So many bytes of prompt have their own probabilities asked for.
 _LISTED_BYTES = 512
 _NAME_BYTES = 5000
+_GAP_S = 0.004
 
 
 def is_chat(target: Spelling) -> bool:
@@ -111,10 +122,7 @@ def _named(target: Spelling, names: list[str]) -> Trace:
     if "max_tokens" in found:
         # A server of one model may take any name, and is not to write for each.
         found["max_tokens"] = 1
-    asked = (target.json(found | {"model": name}) for name in names)
-    return Trace(
-        tuple(Step(request, at_s=index * 0.004, connection=1 + index % 4) for index, request in enumerate(asked))
-    )
+    return paced((("", target.json(found | {"model": name})) for name in names), _GAP_S)
 
 
 def _unknown_models(target: Spelling, size: int, chance: random.Random) -> Trace:
@@ -127,16 +135,14 @@ def _unknown_model(target: Spelling, size: int, chance: random.Random) -> Trace:
     return _named(target, [f"wickguard-probe/{chance.getrandbits(64):x}-{'m' * _NAME_BYTES}"] * size)
 
 
-_FATE = frozenset({Oracle.STATUS, Oracle.LIVENESS, Oracle.RETRY})
 _BELIEVED = frozenset({Oracle.SLOPE, Oracle.AMPLIFICATION, Oracle.MEMORY, Oracle.STALL, Oracle.STATUS})
 # The bytes of a number don't grow with it: nothing else may either.
 _NUMBER = Expect(statuses=SERVED_OR_REFUSED, exponent=0.5, response_ratio=256.0, memory_floor_bytes=16 * MIB)
-_GROWTH = frozenset({Oracle.SLOPE, Oracle.STALL, Oracle.MEMORY, Oracle.RETRY})
 
 _CASES = (
     Case(
         id="G01", title="Odd lengths of an answer are answered as if the server were at fault", risk=Risk.LIGHT,
-        dialects=OPENAI, feature="", sizes=(1,), attack=_odd_counts, twin=as_many(_odd_counts), oracles=_FATE,
+        dialects=OPENAI, feature="", sizes=(1,), attack=_odd_counts, twin=as_many(_odd_counts), oracles=FATE,
         taxonomy=taxonomy("L T34.1 1284"), expect=Expect(statuses=SERVED_OR_REFUSED),
         remedy="give max_tokens a range, and refuse what is outside it or no whole number",
     ),
@@ -154,7 +160,7 @@ _CASES = (
     ),
     Case(
         id="G04", title="Any number of stop strings is looked for after each token", risk=Risk.LIGHT, dialects=OPENAI,
-        feature="stop strings", sizes=geometric(4, 2048, 5), attack=_stops, twin=None, oracles=_GROWTH,
+        feature="stop strings", sizes=geometric(4, 2048, 5), attack=_stops, twin=None, oracles=GROWTH,
         taxonomy=taxonomy("407 834"), remedy="bound the number of stop strings and the length of each",
     ),
     Case(
@@ -168,7 +174,7 @@ _CASES = (
     ),
     Case(
         id="G11", title="Any number of tools is taken", risk=Risk.LIGHT, dialects=OPENAI, feature="tools",
-        sizes=geometric(1, 512, 5), attack=_tools, twin=None, oracles=_GROWTH, taxonomy=taxonomy("L 770"),
+        sizes=geometric(1, 512, 5), attack=_tools, twin=None, oracles=GROWTH, taxonomy=taxonomy("L 770"),
         profile=Profile.STANDARD, remedy="bound the number and the bytes of tools, and price them as prompt",
     ),
     Case(

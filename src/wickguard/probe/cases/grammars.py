@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from wickguard.probe.case import Build, Case, Expect, Intake, Profile, Risk, Spelling, geometric
-from wickguard.probe.cases.payload import SERVED_OR_REFUSED, prose, taxonomy
+from wickguard.probe.cases.payload import GROWTH, OPENAI, SERVED_OR_REFUSED, SPARE, prose, taxonomy
 from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.trace import Trace, single
 
@@ -78,52 +78,50 @@ def _looping(target: Spelling, size: int, chance: random.Random) -> Trace:
 
 # EARLY: what is refused once it has been compiled costs as much as what is served.
 _COMPILED = frozenset({Oracle.SLOPE, Oracle.TWIN, Oracle.STALL, Oracle.EARLY, Oracle.LIVENESS})
-_GROWTH = frozenset({Oracle.SLOPE, Oracle.STALL, Oracle.MEMORY, Oracle.RETRY})
-_SPARE = Expect(statuses=SERVED_OR_REFUSED)
 _COUNT_NODES = "count the nodes of a schema while its references are followed, and refuse it beyond a few thousand"
 
 _CASES = (
     Case(
-        id="G06", title="References in a schema double it at each level", risk=Risk.LIGHT, dialects=frozenset({"openai"}),
+        id="G06", title="References in a schema double it at each level", risk=Risk.LIGHT, dialects=OPENAI,
         feature="levels of references", sizes=(4, 6, 8, 10, 12, 14, 16, 18), attack=_doubling, twin=_chained,
-        oracles=_COMPILED, taxonomy=taxonomy("674 407 834"), severity=Severity.ERROR, expect=_SPARE, remedy=_COUNT_NODES,
+        oracles=_COMPILED, taxonomy=taxonomy("674 407 834"), severity=Severity.ERROR, expect=SPARE, remedy=_COUNT_NODES,
     ),
     Case(
-        id="G06.deep", title="References in a schema fill the memory", risk=Risk.CRASH, dialects=frozenset({"openai"}),
+        id="G06.deep", title="References in a schema fill the memory", risk=Risk.CRASH, dialects=OPENAI,
         feature="levels of references", sizes=(18, 20, 22, 24, 26), attack=_doubling, twin=_chained,
-        oracles=_COMPILED | {Oracle.MEMORY}, taxonomy=taxonomy("674 407 834"), severity=Severity.ERROR, expect=_SPARE,
+        oracles=_COMPILED | {Oracle.MEMORY}, taxonomy=taxonomy("674 407 834"), severity=Severity.ERROR, expect=SPARE,
         profile=Profile.DEEP, remedy=_COUNT_NODES,
     ),
     Case(
-        id="G06.enum", title="Any number of alternatives is compiled", risk=Risk.LIGHT, dialects=frozenset({"openai"}),
-        feature="alternatives", sizes=geometric(100, 12_000, 5), attack=_enumerated, twin=_described, oracles=_GROWTH,
-        taxonomy=taxonomy("407 834"), expect=_SPARE, profile=Profile.STANDARD,
+        id="G06.enum", title="Any number of alternatives is compiled", risk=Risk.LIGHT, dialects=OPENAI,
+        feature="alternatives", sizes=geometric(100, 12_000, 5), attack=_enumerated, twin=_described, oracles=GROWTH,
+        taxonomy=taxonomy("407 834"), expect=SPARE, profile=Profile.STANDARD,
         remedy="bound the alternatives of a schema, and their bytes",
     ),
     Case(
-        id="G08", title="A nested grammar is compiled without a limit", risk=Risk.LIGHT, dialects=frozenset({"openai"}),
+        id="G08", title="A nested grammar is compiled without a limit", risk=Risk.LIGHT, dialects=OPENAI,
         feature="parentheses", sizes=geometric(64, 4096, 4), attack=_nested, twin=None,
         oracles=(_COMPILED - {Oracle.TWIN}) | {Oracle.STATUS, Oracle.RETRY},
-        taxonomy=taxonomy("674 835"), severity=Severity.ERROR, expect=_SPARE, profile=Profile.STANDARD,
+        taxonomy=taxonomy("674 835"), severity=Severity.ERROR, expect=SPARE, profile=Profile.STANDARD,
         remedy="bound the depth and the bytes of a grammar, and compile it under a deadline in a process that may end",
     ),
     Case(
-        id="G08.deep", title="A deeply nested grammar ends the process", risk=Risk.CRASH, dialects=frozenset({"openai"}),
+        id="G08.deep", title="A deeply nested grammar ends the process", risk=Risk.CRASH, dialects=OPENAI,
         feature="parentheses", sizes=(10_000, 30_000), attack=_nested, twin=None,
         oracles=frozenset({Oracle.LIVENESS, Oracle.STATUS}), taxonomy=taxonomy("674 835"), severity=Severity.ERROR,
-        expect=_SPARE, profile=Profile.DEEP,
+        expect=SPARE, profile=Profile.DEEP,
         remedy="bound the depth and the bytes of a grammar, and compile it under a deadline in a process that may end",
     ),
     Case(
         id="G08.regex", title="An expression doubles its automaton with each letter", risk=Risk.LIGHT,
-        dialects=frozenset({"openai"}), feature="letters after the first sign", sizes=(4, 6, 8, 10, 12, 14, 16),
+        dialects=OPENAI, feature="letters after the first sign", sizes=(4, 6, 8, 10, 12, 14, 16),
         # With a sign that is no letter before them there is nothing to guess, and as many states as letters.
         attack=_automaton("a"), twin=_automaton("c"), oracles=_COMPILED, taxonomy=taxonomy("1333 834"),
-        severity=Severity.ERROR, expect=_SPARE, profile=Profile.STANDARD,
+        severity=Severity.ERROR, expect=SPARE, profile=Profile.STANDARD,
         remedy="bound the states of an automaton while it is made, or run expressions without making one",
     ),
     Case(
-        id="G10", title="A template of the caller is run", risk=Risk.LIGHT, dialects=frozenset({"openai"}),
+        id="G10", title="A template of the caller is run", risk=Risk.LIGHT, dialects=OPENAI,
         feature="thousands of turns of a loop", sizes=geometric(10, 30_000, 7), attack=_looping, twin=None,
         oracles=_COMPILED - {Oracle.TWIN}, taxonomy=taxonomy("20 400"),
         # The bytes don't grow: nothing else may either.

@@ -76,6 +76,7 @@ def _forwarded(target: Spelling, size: int, chance: random.Random) -> Trace:
 # As client libraries and proxies spell it; nothing says what an inference API calls it.
 _DEADLINES = ("X-Request-Timeout", "Request-Timeout", "Timeout", "X-Timeout-Ms", "grpc-timeout")
 _ID_BYTES = 3000
+_GAP_S = 0.008
 _INSTANTS = ("0", "-1", "1e12", "NaN", "9" * 400, "1H")
 
 
@@ -92,15 +93,12 @@ def _numbered(target: Spelling, size: int, chance: random.Random) -> Trace:
     # Long enough for what is kept of them to show.
     named = [f"{salt:x}-{index}-{'i' * _ID_BYTES}" for index in range(size)]
     requests = [replace(plain, headers=(("Idempotency-Key", name), ("X-Request-ID", name))) for name in named]
-    return Trace(_in_turn(requests), note="a request id and an idempotency key of its own for each request")
+    note = "a request id and an idempotency key of its own for each request"
+    return paced((("", request) for request in requests), _GAP_S, note)
 
 
 def _unnumbered(target: Spelling, size: int, chance: random.Random) -> Trace:
-    return Trace(_in_turn([target.request(["quiet river"])] * size))
-
-
-def _in_turn(requests: Sequence[Request]) -> tuple[Step, ...]:
-    return tuple(Step(request, 0.008 * index, 1 + index % 4) for index, request in enumerate(requests))
+    return paced([("", target.request(["quiet river"]))] * size, _GAP_S)
 
 
 CASES = (

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from wickguard.modality.text import synthesize
-from wickguard.probe.case import Build, Spelling
-from wickguard.probe.finding import Taxonomy
+from wickguard.probe.case import Build, Expect, Spelling
+from wickguard.probe.finding import Oracle, Taxonomy
 from wickguard.probe.trace import RAW_HOST, Request, Step, Trace, single
 
-_PACE_S, _AT_ONCE = 0.015, 4
+_AT_ONCE = 4
 # Stands where the hostile value goes, until the document is bytes.
 _MARK = "wickguard-probe-puts-it-here"
 _SHORT_FORMS = {
@@ -30,10 +30,15 @@ _SHORT_FORMS = {
 # Of an OpenAPI document, the routes that take a text (the plan leaves out the others).
 TEXT = frozenset({"openai", "tei", "openapi"})
 TENSOR = frozenset({"oip"})
+OPENAI = frozenset({"openai"})
 
 # What a sound server may say to a request that can never succeed, and to one that it may also serve.
 REFUSED = (400, 401, 403, 404, 405, 411, 413, 414, 415, 417, 421, 422, 431, 501, 505)
 SERVED_OR_REFUSED = (200, *REFUSED)
+SPARE = Expect(statuses=SERVED_OR_REFUSED)
+# What becomes of a request whose structure is wrong, and of one that has too much of something.
+FATE = frozenset({Oracle.STATUS, Oracle.LIVENESS, Oracle.RETRY})
+GROWTH = frozenset({Oracle.SLOPE, Oracle.STALL, Oracle.MEMORY, Oracle.RETRY})
 # Python hashes an integer modulo this number: multiples of it all have the same hash.
 COLLIDING = 2**61 - 1
 NO_SUCH_ROUTE = "/wickguard-probe/no-such-route"
@@ -58,6 +63,15 @@ def document(target: Spelling, inputs: Sequence[str] = ("quiet river",)) -> dict
     """The target's ordinary request as a document that may be changed."""
     found: dict[str, Any] = json.loads(target.request(inputs).body)
     return found
+
+
+def number(name: str) -> Build:
+    """Builds the ordinary request with one more field, `name`, whose value is the size."""
+
+    def build(target: Spelling, size: int, chance: random.Random) -> Trace:
+        return single(beside(target, name, b"%d" % size))
+
+    return build
 
 
 def place(target: Spelling, value: bytes) -> Request:
@@ -107,13 +121,14 @@ def each(make: Callable[[Spelling], Sequence[tuple[str, Request]]], *, hold_s: f
     return build
 
 
-def paced(labelled: Iterable[tuple[str, Request]]) -> Trace:
+def paced(labelled: Iterable[tuple[str, Request]], gap_s: float = 0.015, note: str = "") -> Trace:
     """One after the other on a few connections, sixty a second: no crowd, whatever each of them takes."""
     return Trace(
         tuple(
-            Step(request, at_s=_PACE_S * index, connection=1 + index % _AT_ONCE, label=label)
+            Step(request, at_s=index * gap_s, connection=1 + index % _AT_ONCE, label=label)
             for index, (label, request) in enumerate(labelled)
-        )
+        ),
+        note=note,
     )
 
 

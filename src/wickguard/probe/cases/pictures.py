@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import quote
 
 from wickguard.probe import picture_file
-from wickguard.probe.case import Build, Case, Expect, Intake, Profile, Risk, Spelling, geometric
-from wickguard.probe.cases.payload import SERVED_OR_REFUSED, each, taxonomy
+from wickguard.probe.case import Build, Case, Intake, Profile, Risk, Spelling, family, geometric
+from wickguard.probe.cases.payload import FATE, OPENAI, SPARE, each, taxonomy
 from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.picture_file import chunk, flat_png, flat_webp, png
 from wickguard.probe.trace import Request, Step, Trace, single
@@ -28,13 +28,11 @@ from wickguard.units import KIB, MIB
 _LONGEST = 16_383
 _FRAMES_SIDE = 256
 _CANVAS_SIDE = 512
-_FATE = frozenset({Oracle.STATUS, Oracle.LIVENESS, Oracle.RETRY})
 _BURST = frozenset({Oracle.MEMORY, Oracle.STALL, Oracle.LIVENESS})
-_SPARE = Expect(statuses=SERVED_OR_REFUSED)
 # Sixteen million pixels in three bytes each, and as much again for a copy, are what a generous service may hold.
-_DECODED = replace(_SPARE, memory_floor_bytes=96 * MIB)
+_DECODED = replace(SPARE, memory_floor_bytes=96 * MIB)
 # Of a WebP, usual decoders hold a canvas and two copies: fifteen bytes a pixel.
-_DECODED_WEBP = replace(_SPARE, memory_floor_bytes=288 * MIB)
+_DECODED_WEBP = replace(SPARE, memory_floor_bytes=288 * MIB)
 _FROM_HEADER = "refuse by the size in the header, before anything is decoded"
 
 
@@ -196,18 +194,16 @@ def _spelled(target: Spelling) -> list[tuple[str, Request]]:
     return [(label, target.showing(text)) for label, text in texts.items()]
 
 
-def _case(case_id: str, title: str, attack: Build, **more: Any) -> Case:
-    fields: dict[str, Any] = {
-        "risk": Risk.LIGHT,
-        "dialects": frozenset({"openai"}),
-        "takes": Intake.PICTURE,
-        "feature": "",
-        "sizes": (1,),
-        "twin": None,
-        "oracles": _FATE,
-        "expect": _SPARE,
-    }
-    return Case(id=case_id, title=title, attack=attack, **(fields | more))
+_case = family(
+    risk=Risk.LIGHT,
+    dialects=OPENAI,
+    takes=Intake.PICTURE,
+    feature="",
+    sizes=(1,),
+    twin=None,
+    oracles=FATE,
+    expect=SPARE,
+)
 
 
 def _bomb(case_id: str, title: str, attack: Build, first: int, last: int, **more: Any) -> Case:
@@ -240,26 +236,26 @@ CASES = (
         profile=Profile.DEEP, expect=_DECODED_WEBP,
     ),
     _case(
-        "I03", "What a picture's header says is believed", each(_labelled(_LYING)), oracles=_FATE | {Oracle.MEMORY},
-        taxonomy=taxonomy("130 789"), expect=replace(_SPARE, memory_floor_bytes=64 * MIB), severity=Severity.ERROR,
+        "I03", "What a picture's header says is believed", each(_labelled(_LYING)), oracles=FATE | {Oracle.MEMORY},
+        taxonomy=taxonomy("130 789"), expect=replace(SPARE, memory_floor_bytes=64 * MIB), severity=Severity.ERROR,
         remedy="compare what a header says with limits and with the bytes that follow, before making room for it",
     ),
     _case(
         "I03.large", "What a picture's header says is believed, whatever it says", each(_labelled(_GIGANTIC)),
-        oracles=_FATE | {Oracle.MEMORY}, taxonomy=taxonomy("130 789"), severity=Severity.ERROR, risk=Risk.CRASH,
-        expect=replace(_SPARE, memory_floor_bytes=64 * MIB), profile=Profile.DEEP,
+        oracles=FATE | {Oracle.MEMORY}, taxonomy=taxonomy("130 789"), severity=Severity.ERROR, risk=Risk.CRASH,
+        expect=replace(SPARE, memory_floor_bytes=64 * MIB), profile=Profile.DEEP,
         remedy="compare what a header says with limits and with the bytes that follow, before making room for it",
     ),
     _case(
         "I03.text", "The packed text beside a picture is unpacked beyond any limit", files(_described), oracles=_BURST,
         feature="bytes when unpacked", sizes=geometric(MIB, 48 * MIB, 4), taxonomy=taxonomy("409"),
-        expect=replace(_SPARE, memory_floor_bytes=24 * MIB), profile=Profile.STANDARD, severity=Severity.ERROR,
+        expect=replace(SPARE, memory_floor_bytes=24 * MIB), profile=Profile.STANDARD, severity=Severity.ERROR,
         remedy="skip what is not the picture, or bound it",
     ),
     _case(
         "I04", "A picture of one column becomes many when it is resized", files(lambda n: flat_png((1, n))), feature="lines",
         oracles=_BURST, sizes=geometric(32, 1024, 5), taxonomy=taxonomy("1284 789"), severity=Severity.ERROR,
-        expect=replace(_SPARE, memory_floor_bytes=48 * MIB),
+        expect=replace(SPARE, memory_floor_bytes=48 * MIB),
         remedy="bound the aspect, and the pixels that the planned resize makes on its way",
     ),
     _case(

@@ -11,8 +11,17 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wickguard.probe.case import Case, Expect, Profile, Risk, Spelling, geometric
-from wickguard.probe.cases.payload import REFUSED, SERVED_OR_REFUSED, TENSOR, document, each, taxonomy
+from wickguard.probe.case import Expect, Profile, Risk, Spelling, family, geometric
+from wickguard.probe.cases.payload import (
+    FATE,
+    GROWTH,
+    REFUSED,
+    SPARE,
+    TENSOR,
+    document,
+    each,
+    taxonomy,
+)
 from wickguard.probe.finding import Oracle, Severity
 from wickguard.probe.trace import Request, Trace, single
 
@@ -162,71 +171,65 @@ def _out_of_range(target: Spelling) -> list[tuple[str, Request]]:
     return asked
 
 
-def _tensor_case(case_id: str, title: str, attack: Any, **more: Any) -> Case:
-    fields = {"risk": Risk.PASSIVE, "dialects": TENSOR, "feature": "", "sizes": (1,), "twin": None} | more
-    return Case(id=case_id, title=title, attack=attack, **fields)
+_tensor_case = family(risk=Risk.PASSIVE, dialects=TENSOR, feature="", sizes=(1,), twin=None)
 
-
-_FATE = frozenset({Oracle.STATUS, Oracle.LIVENESS, Oracle.RETRY})
-_GROWTH = frozenset({Oracle.SLOPE, Oracle.MEMORY, Oracle.STALL, Oracle.RETRY})
-_SPARE = Expect(statuses=SERVED_OR_REFUSED)
 
 CASES = (
     _tensor_case(
-        "R03", "Impossible shapes reach the model", each(_shapes), oracles=_FATE, expect=_SPARE,
+        "R03", "Impossible shapes reach the model", each(_shapes), oracles=FATE, expect=SPARE,
         taxonomy=taxonomy("20 1284 190"),
         remedy="check every dimension, and the product against the data, before any allocation",
     ),
     _tensor_case(
-        "R04", "Data that disagrees with its shape reaches the model", each(_disagreeing), oracles=_FATE, expect=_SPARE,
+        "R04", "Data that disagrees with its shape reaches the model", each(_disagreeing), oracles=FATE, expect=SPARE,
         taxonomy=taxonomy("130"), remedy="compare the number of elements with the product of the shape",
     ),
     _tensor_case(
-        "R05", "Any number of dimensions is taken", _rank, oracles=_GROWTH, risk=Risk.LIGHT, feature="dimensions",
-        sizes=geometric(8, 20_000, 5), expect=_SPARE, taxonomy=taxonomy("770 834"), remedy="refuse more than eight dimensions",
+        "R05", "Any number of dimensions is taken", _rank, oracles=GROWTH, risk=Risk.LIGHT, feature="dimensions",
+        sizes=geometric(8, 20_000, 5), expect=SPARE, taxonomy=taxonomy("770 834"), remedy="refuse more than eight dimensions",
     ),
     _tensor_case(
-        "R07", "Lengths of raw tensors are believed", each(_binary_sizes), oracles=_FATE | {Oracle.MEMORY}, expect=_SPARE,
+        "R07", "Lengths of raw tensors are believed", each(_binary_sizes), oracles=FATE | {Oracle.MEMORY}, expect=SPARE,
         taxonomy=taxonomy("130 789"),
         remedy="compare the lengths in the head and in the JSON with the bytes that came, before any is used",
     ),
     _tensor_case(
-        "R08", "Lengths inside a tensor of strings are believed", each(_lying_lengths), oracles=_FATE | {Oracle.MEMORY},
-        expect=_SPARE, taxonomy=taxonomy("789 130"),
+        "R08", "Lengths inside a tensor of strings are believed", each(_lying_lengths), oracles=FATE | {Oracle.MEMORY},
+        expect=SPARE, taxonomy=taxonomy("789 130"),
         remedy="compare each length with the bytes that are left, and the number of strings with the shape",
     ),
     _tensor_case(
-        "R09", "Any number of inputs is taken", _many_inputs, oracles=_GROWTH, risk=Risk.LIGHT, feature="inputs",
-        sizes=geometric(1, 2000, 5), expect=_SPARE, taxonomy=taxonomy("770"),
+        "R09", "Any number of inputs is taken", _many_inputs, oracles=GROWTH, risk=Risk.LIGHT, feature="inputs",
+        sizes=geometric(1, 2000, 5), expect=SPARE, taxonomy=taxonomy("770"),
         remedy="refuse inputs that the model does not have",
     ),
     _tensor_case(
-        "R10", "Rows of a tensor cost more than their number", _rows, oracles=_GROWTH, risk=Risk.LIGHT, feature="rows",
-        sizes=geometric(32, 2500, 9), expect=_SPARE, taxonomy=taxonomy("405 770"), severity=Severity.ERROR,
+        "R10", "Rows of a tensor cost more than their number", _rows, oracles=GROWTH, risk=Risk.LIGHT, feature="rows",
+        sizes=geometric(32, 2500, 9), expect=SPARE, taxonomy=taxonomy("405 770"), severity=Severity.ERROR,
         remedy="bound the rows of a request by what they cost together",
     ),
     _tensor_case(
-        "I13", "Boxes that don't overlap are each compared with all others", _spread_rows, twin=None, oracles=_GROWTH,
-        risk=Risk.LIGHT, feature="rows without overlap", sizes=geometric(32, 2500, 9), expect=_SPARE,
+        "I13", "Boxes that don't overlap are each compared with all others", _spread_rows, twin=None, oracles=GROWTH,
+        risk=Risk.LIGHT, feature="rows without overlap", sizes=geometric(32, 2500, 9), expect=SPARE,
         taxonomy=taxonomy("407"), severity=Severity.ERROR, remedy="take the best few hundred before comparing",
     ),
     _tensor_case(
-        "R12", "Numbers that index something reach the model out of range", each(_out_of_range), oracles=_FATE,
-        expect=_SPARE, taxonomy=taxonomy("129"), severity=Severity.ERROR,
+        "R12", "Numbers that index something reach the model out of range", each(_out_of_range), oracles=FATE,
+        expect=SPARE, taxonomy=taxonomy("129"), severity=Severity.ERROR,
         remedy="check the range of every index before the model looks anything up by it",
     ),
     _tensor_case(
-        "R13", "Numbers that are not finite reach the model", each(_not_finite), oracles=_FATE, expect=_SPARE,
+        "R13", "Numbers that are not finite reach the model", each(_not_finite), oracles=FATE, expect=SPARE,
         taxonomy=taxonomy("248 617"), remedy="refuse data that is not finite",
     ),
     _tensor_case(
-        "R14", "A request names memory of the server", each(_shared_memory), oracles=_FATE | {Oracle.MEMORY},
+        "R14", "A request names memory of the server", each(_shared_memory), oracles=FATE | {Oracle.MEMORY},
         expect=Expect(statuses=REFUSED), taxonomy=taxonomy("20 789"), profile=Profile.STANDARD,
         remedy="refuse shared memory, and sizes that did not come with the body",
     ),
     _tensor_case(
-        "R15", "Any number of outputs is promised", _many_outputs, oracles=_GROWTH | {Oracle.AMPLIFICATION}, risk=Risk.LIGHT,
-        feature="outputs", sizes=geometric(1, 2000, 4), expect=_SPARE, taxonomy=taxonomy("405 770"), profile=Profile.STANDARD,
+        "R15", "Any number of outputs is promised", _many_outputs, oracles=GROWTH | {Oracle.AMPLIFICATION}, risk=Risk.LIGHT,
+        feature="outputs", sizes=geometric(1, 2000, 4), expect=SPARE, taxonomy=taxonomy("405 770"), profile=Profile.STANDARD,
         remedy="refuse outputs that the model does not have",
     ),
 )  # fmt: skip
