@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from wickguard.probe.case import Profile
+import random
+from dataclasses import replace
+
+from wickguard.probe.case import Profile, Spelling
 from wickguard.probe.cases import CATALOGUE
 from wickguard.probe.plan import MOST_BYTES, Row, make_plan
 from wickguard.probe.rails import LIMITS
 from wickguard.probe.spelling import TargetSpelling, Tensor, TensorWriter, Writer, classify, openai_embeddings
+from wickguard.probe.trace import Step, Trace
 
 
 def planned(dialect: str, path: str, writer: Writer, profile: Profile = Profile.DEEP) -> dict[str, Row]:
@@ -36,6 +40,29 @@ def test_case_is_left_out_with_its_reason_when_even_its_first_trace_is_too_large
     assert "too large" in usual["P30"].planned.skip
     assert not usual["R03"].planned.skip or "too large" in usual["R03"].planned.skip
     assert not usual["N03"].planned.skip
+
+
+def test_making_a_trace_ends_when_it_has_become_too_large() -> None:
+    """Before it fills the memory of the probe itself: a thousand pictures are not made to be counted."""
+    path = "/v2/models/m/infer"
+    writer = TensorWriter((Tensor("pixel_values", "FP32", (-1, 3, 224, 224)),))
+    made: list[int] = []
+
+    def attack(target: Spelling, size: int, chance: random.Random) -> Trace:
+        steps = []
+        for _ in range(1000):
+            steps.append(Step(target.request(["quiet river"])))
+            made.append(steps[-1].request.size_bytes)
+        return Trace(tuple(steps))
+
+    (case,) = (replace(case, attack=attack, twin=None) for case in CATALOGUE if case.id == "N02")
+    target = TargetSpelling("oip", path, "m", {path: writer})
+    (row,) = (
+        row for row in make_plan(target, (case,), Profile.SHORT, LIMITS[Profile.SHORT], 0) if row.case.id == "N02"
+    )
+    assert "too large" in row.planned.skip
+    assert 1 <= len(made) < 20
+    assert sum(made) <= 2 * MOST_BYTES
 
 
 def test_case_is_skipped_with_its_reason_when_the_route_takes_something_else() -> None:
